@@ -1,0 +1,343 @@
+//! The seams: what Fanfare asks of a bus and of a store, and the laws they keep.
+//!
+//! Each has two implementations, embedded (in memory) and cluster (NATS, Redis), and one contract
+//! suite in `broker-testkit` that runs against both. Traits are object-safe: the configuration
+//! chooses, and a faulty wrapper fits around any of them. What arrives is a value
+//! ([`BusEvent`]), not a callback, so that a bus never knows who listens.
+
+use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    id::{ConnectionId, NodeId},
+    message::{Data, Message, Timestamp},
+    name::{ChannelName, EventName, Interest, Role, UserId},
+};
+
+/// A future that owns what it needs for `'a`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Live routing between gateways, and to services.
+///
+/// Laws:
+/// - **Order.** Publishes are handed over in the order of the *calls* to [`Bus::publish`], whether
+///   or not the futures are polled; messages of one gateway on one channel arrive in that order.
+/// - **Once per interest.** A message arrives once for each subscribed interest that it matches.
+/// - **Live after `Ok`.** What is published anywhere after [`Bus::subscribe`] resolved arrives,
+///   or a [`BusEvent::Gap`] for that interest does.
+/// - **Bounded.** Nothing waits longer than the bus's deadline (2 s), and nothing is buffered
+///   without bound: a bus that has no room refuses.
+pub trait Bus: Send + Sync + Debug {
+    /// Publishes to all gateways with a matching interest, this one included.
+    ///
+    /// `Ok` means that the bus has it: embedded, that it was handed to this process's fan-out;
+    /// clustered, that the NATS server has processed it.
+    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>>;
+
+    /// Starts the arrival of messages. Idempotent.
+    fn subscribe(&self, interest: Interest) -> BoxFuture<'static, Result<(), BusError>>;
+
+    /// Ends the arrival of messages; some may still come. Idempotent.
+    fn unsubscribe(&self, interest: &Interest);
+
+    /// Sends a request to whichever service listens at the address, and waits for its answer.
+    fn request(&self, request: ServiceRequest) -> BoxFuture<'static, Result<Data, RequestError>>;
+
+    /// Puts a question to every gateway, this one included, and collects answers until there are
+    /// `expected` of them or `wait` is over.
+    fn ask_gateways(
+        &self,
+        question: Bytes,
+        expected: usize,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<Vec<Bytes>, BusError>>;
+
+    /// Whether the bus is in reach right now.
+    fn is_connected(&self) -> bool;
+}
+
+/// What arrives from the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusEvent {
+    /// A message, by way of one subscribed interest.
+    Message {
+        /// The interest that brought it.
+        via: Interest,
+        /// The message.
+        message: Message,
+    },
+    /// Messages may have been lost.
+    Gap {
+        /// Where; `None` means any subscribed channel.
+        interest: Option<Interest>,
+        /// Why.
+        reason: GapReason,
+    },
+}
+
+/// Why messages may have been lost on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The connection to the bus broke and was made anew.
+    Reconnected,
+    /// The gateway could not take messages from the bus as fast as they came.
+    Overrun,
+    /// A message on the bus was not of a form that can be delivered.
+    Malformed,
+}
+
+impl GapReason {
+    /// The reason as it stands on the wire and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconnected => "bus_reconnected",
+            Self::Overrun => "bus_overrun",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// Why a publish was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Not done; the bus is away. Retry later.
+    #[error("the bus is not in reach; nothing was published")]
+    Unavailable,
+    /// Not done; too many publishes are under way. Retry later.
+    #[error("too many publishes are under way; nothing was published")]
+    Overloaded,
+    /// Not done, and never will be: larger than the bus takes.
+    #[error("the message is larger than the bus takes")]
+    TooLarge,
+    /// Perhaps done: the bus went away before it confirmed. Retry with the same id.
+    #[error(
+        "the bus went away before it confirmed: the message may or may not have been published"
+    )]
+    Unknown,
+}
+
+/// Why the bus did not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// The bus is away.
+    #[error("the bus is not in reach")]
+    Unavailable,
+    /// The bus did not confirm in time.
+    #[error("the bus did not confirm in time")]
+    Timeout,
+}
+
+/// A client's command that becomes a request to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRequest {
+    /// The service's address: a channel name in a namespace that allows requests.
+    pub address: ChannelName,
+    /// What kind of request it is.
+    pub event: Option<EventName>,
+    /// The body.
+    pub data: Data,
+    /// Who asks.
+    pub caller: Caller,
+    /// How long to wait for the answer.
+    pub timeout: Duration,
+    /// W3C trace context of the command.
+    pub trace: Option<std::sync::Arc<str>>,
+}
+
+/// On whose behalf a request is sent; services trust it, so only the gateway fills it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: Option<UserId>,
+    /// The user's roles.
+    pub roles: Vec<Role>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody listens at the address.
+    #[error("no service listens at this address")]
+    NoService,
+    /// The service did not answer in time; it may or may not have done what was asked.
+    #[error("the service did not answer in time")]
+    Timeout,
+    /// The bus is away.
+    #[error("the bus is not in reach")]
+    Unavailable,
+    /// The service answered that it refuses, in its own words.
+    #[error("{message}")]
+    Refused {
+        /// The service's error code (`Nats-Service-Error-Code`), where it is given.
+        code: Option<u32>,
+        /// The service's words (`Nats-Service-Error`).
+        message: String,
+    },
+}
+
+/// Who is connected where, across all gateways.
+///
+/// Laws:
+/// - Every write may be repeated: repeating changes nothing.
+/// - What a gateway wrote is listed only while its lease lives.
+/// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
+pub trait Presence: Send + Sync + Debug {
+    /// Says that a gateway lives, for [`Lease::ttl`] from now, with its figures.
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Notes connections that came or went, in order.
+    fn apply(
+        &self,
+        node: NodeId,
+        changes: Vec<PresenceChange>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Replaces all that is noted of a gateway, after the store was away.
+    fn replace(
+        &self,
+        node: NodeId,
+        connections: Vec<ConnectionInfo>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes a gateway that stops, and all that is noted of it.
+    fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The gateways with a living lease.
+    fn gateways(&self) -> BoxFuture<'_, Result<Vec<Lease>, StoreError>>;
+
+    /// One connection, if it is noted and its gateway's lease lives.
+    fn connection(
+        &self,
+        id: ConnectionId,
+    ) -> BoxFuture<'_, Result<Option<ConnectionInfo>, StoreError>>;
+
+    /// A user's connections.
+    fn connections_of(
+        &self,
+        user: UserId,
+    ) -> BoxFuture<'_, Result<Vec<ConnectionInfo>, StoreError>>;
+
+    /// All connections, at most about `limit` of them, and where to go on; `None` starts.
+    fn connections(
+        &self,
+        cursor: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<ConnectionPage, StoreError>>;
+
+    /// Removes what gateways without a lease left behind; says how many connections that were.
+    fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+}
+
+/// A gateway's sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The gateway.
+    pub node: NodeId,
+    /// How long it counts as alive without a further sign.
+    pub ttl: Duration,
+    /// When the process started.
+    pub started: Timestamp,
+    /// Its version.
+    pub version: String,
+    /// Open connections.
+    pub connections: u64,
+    /// Channels with a subscriber.
+    pub channels: u64,
+    /// Subscriptions of its connections.
+    pub subscriptions: u64,
+    /// Whether it reaches the bus (the canary's last verdict).
+    pub bus_ok: bool,
+}
+
+/// A connection came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceChange {
+    /// It came.
+    Connected(ConnectionInfo),
+    /// It went.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Its user.
+        user: Option<UserId>,
+    },
+}
+
+/// What is known of a connection across the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: Option<UserId>,
+    /// The gateway that holds it.
+    pub node: NodeId,
+    /// `websocket`, later others.
+    pub transport: String,
+    /// When it came.
+    pub connected_at: Timestamp,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// Some of the connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionPage {
+    /// The connections.
+    pub connections: Vec<ConnectionInfo>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Why a store did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away or did not answer in time.
+    #[error("the store is not in reach")]
+    Unavailable,
+    /// The store answered with an error.
+    #[error("the store refused: {0}")]
+    Refused(String),
+}
+
+/// What outlives a connection: today, the answers to requests that may be repeated.
+///
+/// Law: for one key, at most one caller is told [`Begun::New`] until it is abandoned or expires.
+pub trait Sessions: Send + Sync + Debug {
+    /// Claims a key for a request with this fingerprint, for `ttl`.
+    fn begin(
+        &self,
+        key: String,
+        fingerprint: u64,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Begun, StoreError>>;
+
+    /// Keeps the answer for repetitions of the request.
+    fn finish(
+        &self,
+        key: String,
+        fingerprint: u64,
+        answer: Bytes,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives the key back, because the request was not carried out.
+    fn abandon(&self, key: String) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// What is known of a request's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing: carry it out.
+    New,
+    /// It is being carried out.
+    Running,
+    /// It was carried out, with this answer.
+    Done(Bytes),
+    /// The key was used for a different request.
+    Conflict,
+}

@@ -1,0 +1,128 @@
+//! What a client can ask for, whatever dialect it speaks.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::effect::RequestId;
+use crate::{
+    id::MessageId,
+    message::Data,
+    name::{ChannelName, EventName, Interest},
+};
+
+/// A command with the number that its answer will carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The client's number for it; without one, the answer carries none.
+    pub id: RequestId,
+    /// What is asked for.
+    pub command: Command,
+}
+
+/// What a client can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Say who it is; first of all, and once.
+    Connect {
+        /// The token; without one, the client is anonymous, where that is allowed.
+        token: Option<Token>,
+    },
+    /// Go on with a fresh token.
+    Refresh {
+        /// The token.
+        token: Token,
+    },
+    /// Receive messages of a channel, or of all channels that match.
+    Subscribe {
+        /// Which.
+        interest: Interest,
+    },
+    /// Receive them no longer.
+    Unsubscribe {
+        /// Which.
+        interest: Interest,
+    },
+    /// Send a message to a channel.
+    Publish(Publish),
+    /// Give up a publish that failed, so that later ones to its channel may pass.
+    Abandon {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// Ask a service.
+    Call(ServiceCall),
+    /// Ask for a sign of life.
+    Ping,
+}
+
+impl Command {
+    /// What the command is called, on the wire and in metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::Refresh { .. } => "refresh",
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Publish(_) => "publish",
+            Self::Abandon { .. } => "abandon",
+            Self::Call(_) => "request",
+            Self::Ping => "ping",
+        }
+    }
+}
+
+/// A client's publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Where to.
+    pub channel: ChannelName,
+    /// What kind of thing it says.
+    pub event: Option<EventName>,
+    /// The body.
+    pub data: Data,
+    /// The client's id for the message.
+    pub id: Option<MessageId>,
+    /// Whether the sender gets it too, if it is subscribed.
+    pub echo: bool,
+    /// W3C trace context.
+    pub trace: Option<Arc<str>>,
+}
+
+/// A client's request to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCall {
+    /// The service's address.
+    pub address: ChannelName,
+    /// What kind of request it is.
+    pub event: Option<EventName>,
+    /// The body.
+    pub data: Data,
+    /// How long to wait; never longer than the server's limit.
+    pub timeout: Option<Duration>,
+    /// W3C trace context.
+    pub trace: Option<Arc<str>>,
+}
+
+/// A bearer token, not yet verified. Never shown, not even in debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Wraps what a client sent.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself, for its verification.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}

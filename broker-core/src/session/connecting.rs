@@ -1,0 +1,137 @@
+//! From `connect` to its answer.
+
+use std::{mem, time::Instant};
+
+use super::{
+    Connected, Effect, Failure, Limits, Now, Outgoing, Pending, Request, RequestId, Session, State,
+    Subscription, Token,
+};
+use crate::{
+    access::Identity,
+    code::{CloseCode, ErrorCode},
+    name::Interest,
+    ports::BusError,
+};
+
+/// A `connect` that is under way.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    request: RequestId,
+    /// When to give up.
+    pub(super) until: Instant,
+    /// Channels of the client's own that the bus has not confirmed yet.
+    joining: usize,
+    /// Commands that came meanwhile, with their entropy.
+    pub(super) waiting: Vec<(Request, u128)>,
+}
+
+impl Session {
+    pub(super) fn connect(&mut self, now: Now, request: RequestId, token: Option<Token>) {
+        let Limits { connect_timeout, .. } = self.rules.limits;
+        self.state = State::Connecting(Box::new(Connecting {
+            request,
+            until: now.instant + connect_timeout,
+            joining: 0,
+            waiting: Vec::new(),
+        }));
+        if token.is_none() && !self.rules.anonymous {
+            let text = "a token is needed: send it in `connect`";
+            let failure = Failure::new(ErrorCode::Unauthorized, text);
+            return self.fail_connect(failure, CloseCode::Unauthorized);
+        }
+        let op = self.begin(Pending::Connect);
+        self.effects.push_back(match token {
+            Some(token) => Effect::Verify { op, token },
+            None => Effect::Admit { op },
+        });
+    }
+
+    pub(super) fn connect_verified(&mut self, now: Now, outcome: Result<Identity, Failure>) {
+        match outcome {
+            Ok(identity) => self.join_own_channels(now, identity),
+            Err(failure) => {
+                let close = match failure.code {
+                    ErrorCode::TokenExpired => CloseCode::TokenExpired,
+                    ErrorCode::Unavailable | ErrorCode::Overloaded => CloseCode::TryAgainLater,
+                    _ => CloseCode::Unauthorized,
+                };
+                self.fail_connect(failure, close);
+            }
+        }
+    }
+
+    fn join_own_channels(&mut self, now: Now, identity: Identity) {
+        self.set_identity(now, identity);
+        let channels = self.rules.namespaces.channels_on_connect(&self.identity);
+        if channels.len() > self.rules.limits.subscriptions {
+            let text = "the token's own channels exceed the limit";
+            let failure = Failure::new(ErrorCode::TooManySubscriptions, text);
+            return self.fail_connect(failure, CloseCode::Unauthorized);
+        }
+        if let State::Connecting(connecting) = &mut self.state {
+            connecting.joining = channels.len();
+        }
+        self.subscriptions.reserve_exact(channels.len());
+        for channel in channels {
+            let interest = Interest::Channel(channel);
+            self.subscriptions.push((interest.clone(), Subscription::Joining));
+            let op = self.begin(Pending::ServerJoin(interest.clone()));
+            self.effects.push_back(Effect::Join { op, interest });
+        }
+        self.open_if_joined(now);
+    }
+
+    pub(super) fn server_joined(
+        &mut self,
+        now: Now,
+        interest: &Interest,
+        outcome: Result<(), BusError>,
+    ) {
+        let Some(index) = self.subscription(interest) else { return };
+        if let Err(error) = outcome {
+            self.leave(index);
+            return self.fail_connect(Failure::from(error), CloseCode::TryAgainLater);
+        }
+        self.subscriptions[index].1 = Subscription::Server;
+        if let State::Connecting(connecting) = &mut self.state {
+            connecting.joining -= 1;
+        }
+        self.open_if_joined(now);
+    }
+
+    /// Once every channel of its own is joined: the answer first, then the channels are admitted,
+    /// then the commands that waited.
+    fn open_if_joined(&mut self, now: Now) {
+        let State::Connecting(connecting) = &mut self.state else { return };
+        if connecting.joining > 0 {
+            return;
+        }
+        let (request, waiting) = (connecting.request, mem::take(&mut connecting.waiting));
+        self.state = State::Open;
+        self.opened = true;
+        let channels: Vec<Interest> = self.interests().cloned().collect();
+        let connected = Connected {
+            connection: self.id,
+            user: self.identity.user.clone(),
+            expires: self.identity.expires,
+            channels: channels.clone(),
+            ping_interval: self.rules.limits.ping_interval,
+            message_bytes: self.rules.limits.message_bytes,
+        };
+        self.effects.push_back(Effect::Opened);
+        self.reply(request, Outgoing::Connected(Box::new(connected)));
+        for interest in channels {
+            self.effects.push_back(Effect::Deliver { interest });
+        }
+        for (request, entropy) in waiting {
+            self.handle_request(now, request, entropy);
+        }
+    }
+
+    pub(super) fn fail_connect(&mut self, failure: Failure, close: CloseCode) {
+        let State::Connecting(connecting) = &self.state else { return };
+        let request = connecting.request;
+        self.fail(request, failure);
+        self.close(close);
+    }
+}

@@ -1,0 +1,369 @@
+//! One client's conversation as a state machine without input or output.
+//!
+//! The driver feeds it commands, the outcomes of what it asked for, and the passing of time; it
+//! answers with [`Effect`]s, to be carried out in order. Messages do not pass through here: once
+//! an interest is admitted, fan-out writes to the connection directly.
+
+mod command;
+mod connecting;
+mod effect;
+mod publishing;
+mod rules;
+mod subscriptions;
+mod timers;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+pub use command::{Command, Publish, Request, ServiceCall, Token};
+pub use effect::{Connected, Effect, Failure, OpId, Outgoing, Reply, RequestId};
+pub use rules::{Limits, Now, Rules};
+
+use crate::{
+    access::{Action, Denied, Identity},
+    code::{CloseCode, ErrorCode},
+    id::ConnectionId,
+    message::Data,
+    name::Interest,
+    ports::{BusError, Caller, PublishError, RequestError, ServiceRequest},
+};
+use connecting::Connecting;
+use publishing::{Attempt, Failed};
+use subscriptions::Subscription;
+use timers::Timers;
+
+/// One client's conversation. There are hundreds of thousands: what idles here is kept small.
+#[derive(Debug)]
+pub struct Session {
+    id: ConnectionId,
+    rules: Arc<Rules>,
+    state: State,
+    identity: Arc<Identity>,
+    subscriptions: Vec<(Interest, Subscription)>,
+    pending: Vec<(OpId, Pending)>,
+    failed: Failed,
+    effects: VecDeque<Effect>,
+    timers: Timers,
+    next_op: u32,
+    opened: bool,
+    draining: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waits for `connect`, this long.
+    Opening {
+        until: Instant,
+    },
+    /// `connect` is under way; commands that came meanwhile wait here.
+    Connecting(Box<Connecting>),
+    Open,
+    Closed,
+}
+
+/// What a command waits for.
+#[derive(Debug)]
+enum Pending {
+    Connect,
+    ServerJoin(Interest),
+    Join(RequestId, Interest),
+    /// Has no outcome of its own: it is carried out after the join of its interest.
+    Deferred(Box<Request>),
+    Publish(Attempt),
+    Call(RequestId),
+    Refresh(RequestId),
+}
+
+impl Session {
+    /// A conversation that has just been opened.
+    #[must_use]
+    pub fn new(id: ConnectionId, rules: Arc<Rules>, now: Now) -> Self {
+        Self {
+            id,
+            state: State::Opening { until: now.instant + rules.limits.connect_timeout },
+            identity: Arc::default(),
+            subscriptions: Vec::new(),
+            pending: Vec::new(),
+            failed: Failed::default(),
+            effects: VecDeque::new(),
+            timers: Timers::new(now, &rules.limits),
+            next_op: 0,
+            opened: false,
+            draining: false,
+            rules,
+        }
+    }
+
+    /// The next thing to do; effects are to be carried out in this order. An outcome that is
+    /// known at once is best handed in at once, before the next effect is taken.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            self.effects = VecDeque::new();
+        }
+        effect
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Whether `connect` has succeeded, and the session has not ended since.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    /// Whether `connect` has ever succeeded; true from [`Effect::Opened`] on.
+    #[must_use]
+    pub fn was_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// Whether another command may be handed in now; if not, some outcome must come first. One
+    /// that is handed in all the same is taken: the bound is the caller's to keep.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let waiting = match &self.state {
+            State::Connecting(connecting) => connecting.waiting.len(),
+            _ => 0,
+        };
+        self.pending.len() + waiting < self.rules.limits.in_flight
+    }
+
+    /// What the connection is subscribed to, to be undone when it ends: what was joined and not
+    /// left. Interests that are still being joined are among them.
+    pub fn interests(&self) -> impl Iterator<Item = &Interest> {
+        self.subscriptions.iter().map(|(interest, _)| interest)
+    }
+
+    /// Anything at all came from the client.
+    pub fn handle_activity(&mut self, now: Now) {
+        self.timers.heard(now, &self.rules.limits);
+    }
+
+    /// The client asks for something. `entropy` becomes the message id where it gave none.
+    pub fn handle_request(&mut self, now: Now, request: Request, entropy: u128) {
+        match &mut self.state {
+            State::Closed => {}
+            State::Opening { .. } => match request.command {
+                Command::Connect { token } => self.connect(now, request.id, token),
+                Command::Ping => self.reply(request.id, Outgoing::Pong),
+                _ => {
+                    let failure = Failure::new(ErrorCode::NotConnected, "send `connect` first");
+                    self.fail(request.id, failure);
+                }
+            },
+            State::Connecting(connecting) => connecting.waiting.push((request, entropy)),
+            State::Open => self.command(now, request, entropy),
+        }
+    }
+
+    /// A frame could not be read as a command; the connection stays.
+    pub fn handle_malformed(&mut self, id: RequestId, failure: Failure) {
+        if !matches!(self.state, State::Closed) {
+            self.fail(id, failure);
+        }
+    }
+
+    /// The outcome of [`Effect::Verify`].
+    pub fn handle_verified(&mut self, now: Now, op: OpId, outcome: Result<Identity, Failure>) {
+        match self.finish(op) {
+            Some(Pending::Connect) => self.connect_verified(now, outcome),
+            Some(Pending::Refresh(id)) => self.refresh_verified(now, id, outcome),
+            _ => {}
+        }
+        self.close_if_drained();
+    }
+
+    /// The outcome of [`Effect::Join`].
+    pub fn handle_joined(&mut self, now: Now, op: OpId, outcome: Result<(), BusError>) {
+        match self.finish(op) {
+            Some(Pending::ServerJoin(interest)) => self.server_joined(now, &interest, outcome),
+            Some(Pending::Join(id, interest)) => self.joined(now, id, &interest, outcome),
+            _ => {}
+        }
+        self.close_if_drained();
+    }
+
+    /// The outcome of [`Effect::Publish`].
+    pub fn handle_published(&mut self, op: OpId, outcome: Result<(), PublishError>) {
+        if let Some(Pending::Publish(attempt)) = self.finish(op) {
+            self.published(attempt, outcome);
+        }
+        self.close_if_drained();
+    }
+
+    /// The outcome of [`Effect::Call`].
+    pub fn handle_answered(&mut self, op: OpId, outcome: Result<Data, RequestError>) {
+        if let Some(Pending::Call(id)) = self.finish(op) {
+            match outcome {
+                Ok(data) => self.reply(id, Outgoing::Answer { data }),
+                Err(error) => self.fail(id, Failure::from(error)),
+            }
+        }
+        self.close_if_drained();
+    }
+
+    /// The gateway goes away: no new work is taken, what is under way is finished, then the
+    /// connection is closed and told to come back after `after`.
+    pub fn handle_drain(&mut self, after: Duration) {
+        if self.draining || matches!(self.state, State::Closed) {
+            return;
+        }
+        self.draining = true;
+        self.reply(None, Outgoing::Reconnect { after });
+        self.close_if_drained();
+    }
+
+    /// Something outside ends the connection.
+    pub fn handle_close(&mut self, code: CloseCode) {
+        self.close(code);
+    }
+
+    fn command(&mut self, now: Now, request: Request, entropy: u128) {
+        let id = request.id;
+        match request.command {
+            Command::Connect { .. } => {
+                let text = "`connect` was sent before";
+                self.fail(id, Failure::new(ErrorCode::AlreadyConnected, text));
+            }
+            Command::Ping => self.reply(id, Outgoing::Pong),
+            Command::Unsubscribe { interest } => self.unsubscribe(id, interest),
+            Command::Abandon { channel } => {
+                self.failed.abandon(&channel);
+                self.reply(id, Outgoing::Abandoned);
+            }
+            _ if self.draining => {
+                let text = "this gateway is going away: reconnect";
+                self.fail(id, Failure::new(ErrorCode::Unavailable, text));
+            }
+            Command::Refresh { token } => self.refresh(id, token),
+            Command::Subscribe { interest } => self.subscribe(id, interest),
+            Command::Publish(publish) => self.publish(now, id, publish, entropy),
+            Command::Call(call) => self.call(id, call),
+        }
+    }
+
+    fn call(&mut self, id: RequestId, call: ServiceCall) {
+        let refused = self.check_size(call.data.len()).and_then(|()| {
+            self.authorize(Action::Request, &Interest::Channel(call.address.clone()))
+                .map_err(Failure::from)
+        });
+        if let Err(failure) = refused {
+            return self.fail(id, failure);
+        }
+        let longest = self.rules.limits.request_timeout;
+        let request = ServiceRequest {
+            address: call.address,
+            event: call.event,
+            data: call.data,
+            caller: Caller {
+                connection: self.id,
+                user: self.identity.user.clone(),
+                roles: self.identity.roles.clone(),
+            },
+            timeout: call.timeout.unwrap_or(longest).min(longest),
+            trace: call.trace,
+        };
+        let op = self.begin(Pending::Call(id));
+        self.effects.push_back(Effect::Call { op, request });
+    }
+
+    /// One at a time, so that an older token cannot replace a newer one.
+    fn refresh(&mut self, id: RequestId, token: Token) {
+        if self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Refresh(_))) {
+            let text = "a refresh is under way: wait for its answer";
+            return self.fail(id, Failure::new(ErrorCode::Overloaded, text));
+        }
+        let op = self.begin(Pending::Refresh(id));
+        self.effects.push_back(Effect::Verify { op, token });
+    }
+
+    fn refresh_verified(&mut self, now: Now, id: RequestId, outcome: Result<Identity, Failure>) {
+        match outcome {
+            Ok(identity) if identity.user != self.identity.user => {
+                let text = "the fresh token is for another user: reconnect with it";
+                self.fail(id, Failure::new(ErrorCode::Unauthorized, text));
+            }
+            Ok(identity) => {
+                self.set_identity(now, identity);
+                self.leave_what_is_denied();
+                self.reply(id, Outgoing::Refreshed { expires: self.identity.expires });
+            }
+            Err(failure) => self.fail(id, failure),
+        }
+    }
+
+    fn set_identity(&mut self, now: Now, mut identity: Identity) {
+        self.timers.set_expiry(now, identity.expires);
+        identity.roles.shrink_to_fit();
+        identity.grants.shrink_to_fit();
+        self.identity = Arc::new(identity);
+    }
+
+    fn authorize(&self, action: Action, interest: &Interest) -> Result<(), Denied> {
+        self.rules.namespaces.authorize(&self.identity, action, interest)
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), Failure> {
+        let limit = self.rules.limits.message_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorCode::MessageTooLarge,
+            format!("the data has {bytes} bytes, the limit is {limit}"),
+        ))
+    }
+
+    fn close_if_drained(&mut self) {
+        if self.draining && self.pending.is_empty() {
+            self.close(CloseCode::ServiceRestart);
+        }
+    }
+
+    fn close(&mut self, code: CloseCode) {
+        if !matches!(self.state, State::Closed) {
+            self.state = State::Closed;
+            self.pending = Vec::new();
+            self.effects.push_back(Effect::Close(code));
+        }
+    }
+
+    fn reply(&mut self, id: RequestId, body: Outgoing) {
+        self.effects.push_back(Effect::Send(Reply { id, body }));
+    }
+
+    fn fail(&mut self, id: RequestId, failure: Failure) {
+        self.reply(id, Outgoing::Error(failure));
+    }
+
+    fn begin(&mut self, pending: Pending) -> OpId {
+        let op = OpId(self.next_op);
+        self.next_op = self.next_op.wrapping_add(1);
+        self.pending.push((op, pending));
+        op
+    }
+
+    fn finish(&mut self, op: OpId) -> Option<Pending> {
+        let index = self.pending.iter().position(|(known, _)| *known == op)?;
+        let (_, pending) = self.pending.remove(index);
+        self.release_pending();
+        Some(pending)
+    }
+
+    fn release_pending(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

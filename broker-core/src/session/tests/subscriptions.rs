@@ -1,0 +1,177 @@
+use super::*;
+
+#[test]
+fn the_answer_comes_before_the_first_message() {
+    let mut script = Script::open();
+    assert_eq!(script.send(1, subscribe("venue:1")), ["join #1 venue:1"]);
+    assert_eq!(script.joined(1), ["1: subscribed venue:1", "deliver venue:1"]);
+    assert_eq!(script.send(2, subscribe("venue:*")), ["join #2 venue:*"]);
+    assert_eq!(script.joined(2), ["2: subscribed venue:*", "deliver venue:*"]);
+    assert_eq!(
+        script.send(3, unsubscribe("venue:1")),
+        ["leave venue:1", "3: unsubscribed venue:1"]
+    );
+    assert_eq!(script.interests(), ["venue:*"]);
+}
+
+#[test]
+fn what_the_rules_deny_never_reaches_the_bus() {
+    let mut script = Script::open();
+    assert_eq!(script.send(1, subscribe("staff:1")), ["1: forbidden"]);
+    assert_eq!(script.send(2, subscribe("feed:*")), ["2: forbidden"]);
+    assert_eq!(script.send(3, subscribe("user:ann")), ["3: forbidden"]);
+    assert_eq!(script.send(4, subscribe("void:1")), ["4: unknown_namespace"]);
+    assert_eq!(script.interests(), [""; 0]);
+}
+
+#[test]
+fn a_subscription_is_made_once_whether_live_or_not_yet() {
+    let mut script = Script::open();
+    script.send(1, subscribe("venue:1"));
+    assert_eq!(script.send(2, subscribe("venue:1")), ["2: already_subscribed"]);
+    script.joined(1);
+    assert_eq!(script.send(3, subscribe("venue:1")), ["3: already_subscribed"]);
+}
+
+#[test]
+fn subscriptions_are_counted() {
+    let mut script = Script::open_as(ann());
+    for n in 1..5 {
+        script.send(n, subscribe(&format!("venue:{n}")));
+    }
+    assert_eq!(script.send(5, subscribe("venue:5")), ["5: too_many_subscriptions"]);
+    script.joined(2);
+    script.send(6, unsubscribe("venue:1"));
+    assert_eq!(script.send(7, subscribe("venue:5")), ["join #6 venue:5"]);
+}
+
+#[test]
+fn what_the_bus_refuses_is_left_and_may_be_tried_again() {
+    let mut script = Script::open();
+    script.send(1, subscribe("venue:1"));
+    assert_eq!(
+        script.join_outcome(1, Err(BusError::Unavailable)),
+        ["1: unavailable", "leave venue:1"]
+    );
+    assert_eq!(script.send(2, subscribe("venue:1")), ["join #2 venue:1"]);
+}
+
+#[test]
+fn unsubscribe_waits_for_the_join() {
+    let mut script = Script::open();
+    script.send(1, subscribe("venue:1"));
+    assert_eq!(script.send(2, unsubscribe("venue:1")), [""; 0]);
+    assert_eq!(
+        script.joined(1),
+        ["1: subscribed venue:1", "deliver venue:1", "leave venue:1", "2: unsubscribed venue:1"]
+    );
+    assert_eq!(script.interests(), [""; 0]);
+}
+
+#[test]
+fn unsubscribe_from_what_the_bus_refused_finds_nothing() {
+    let mut script = Script::open();
+    script.send(1, subscribe("venue:1"));
+    script.send(2, unsubscribe("venue:1"));
+    assert_eq!(
+        script.join_outcome(1, Err(BusError::Timeout)),
+        ["1: unavailable", "leave venue:1", "2: not_subscribed"]
+    );
+}
+
+#[test]
+fn changes_of_mind_are_carried_out_one_after_another() {
+    let mut script = Script::open();
+    script.send_all([
+        (1, subscribe("venue:1")),
+        (2, unsubscribe("venue:1")),
+        (3, subscribe("venue:1")),
+        (4, unsubscribe("venue:1")),
+        (5, subscribe("venue:2")),
+    ]);
+    assert_eq!(script.effects(), ["join #1 venue:1", "join #5 venue:2"]);
+    assert!(!script.session.has_room());
+    let again = script.joined(1);
+    assert_eq!(again[4], "join #6 venue:1");
+    assert_eq!(script.send(6, subscribe("venue:1")), [""; 0]);
+    assert_eq!(
+        script.joined(6),
+        [
+            "3: subscribed venue:1",
+            "deliver venue:1",
+            "leave venue:1",
+            "4: unsubscribed venue:1",
+            "join #9 venue:1"
+        ]
+    );
+    assert_eq!(script.joined(9), ["6: subscribed venue:1", "deliver venue:1"]);
+}
+
+#[test]
+fn a_live_subscription_that_is_left_can_be_made_again_at_once() {
+    let mut script = Script::open();
+    script.send(1, subscribe("venue:1"));
+    script.joined(1);
+    script.send_all([(2, unsubscribe("venue:1")), (3, subscribe("venue:1"))]);
+    assert_eq!(script.effects(), ["leave venue:1", "2: unsubscribed venue:1", "join #2 venue:1"]);
+}
+
+#[test]
+fn only_what_the_client_made_can_it_end() {
+    let mut script = Script::open_as(ann());
+    assert_eq!(script.send(1, unsubscribe("user:ann")), ["1: forbidden"]);
+    assert_eq!(script.send(2, unsubscribe("venue:1")), ["2: not_subscribed"]);
+}
+
+#[test]
+fn a_fresh_token_of_the_same_user_goes_on() {
+    let mut script = Script::open_as(ann());
+    let expires = Some(Timestamp(script.now.wall.0 + 60_000));
+    assert_eq!(script.send(1, refresh()), ["verify #2 fresh"]);
+    assert_eq!(script.verified(2, Identity { expires, ..ann() }), ["1: refreshed"]);
+    assert_eq!(script.session.identity().expires, expires);
+}
+
+#[test]
+fn a_fresh_token_that_is_bad_or_anothers_changes_nothing() {
+    let mut script = Script::open_as(ann());
+    script.send(1, refresh());
+    assert_eq!(script.verified(2, nobody()), ["1: unauthorized"]);
+    script.send(2, refresh());
+    assert_eq!(script.refused(3, ErrorCode::TokenExpired), ["2: token_expired"]);
+    assert_eq!(script.session.identity().user, ann().user);
+    assert!(script.session.is_open());
+}
+
+#[test]
+fn refreshes_come_one_at_a_time() {
+    let mut script = Script::open_as(ann());
+    script.send(1, refresh());
+    assert_eq!(script.send(2, refresh()), ["2: overloaded"]);
+    assert_eq!(script.verified(2, ann()), ["1: refreshed"]);
+}
+
+#[test]
+fn fewer_rights_end_what_they_no_longer_cover() {
+    let mut script = Script::open_as(ann_of_staff());
+    for (id, name) in [(1, "staff:1"), (2, "venue:1"), (3, "staff:*")] {
+        script.send(id, subscribe(name));
+    }
+    script.joined(3);
+    script.joined(4);
+    script.send(4, refresh());
+    assert_eq!(
+        script.verified(6, ann()),
+        [
+            "leave role:staff",
+            "-: unsubscribed role:staff",
+            "leave staff:1",
+            "-: unsubscribed staff:1",
+            "4: refreshed",
+        ]
+    );
+    assert_eq!(script.joined(5), ["3: forbidden", "leave staff:*"]);
+    let mut left = script.interests();
+    left.sort_unstable();
+    assert_eq!(left, ["user:ann", "venue:1"]);
+}

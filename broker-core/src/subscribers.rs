@@ -1,0 +1,174 @@
+//! Who gets a message: from interest to the connections that share it.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+};
+
+use indexmap::IndexMap;
+use parking_lot::RwLock;
+
+use crate::{
+    id::ConnectionId,
+    name::{ChannelName, ChannelPattern, Interest},
+};
+
+const SHARDS: usize = 64;
+
+/// A dense list of handles, walked once per message; the map beside it is for removal only.
+type Group<H> = IndexMap<ConnectionId, H>;
+type Shard<H> = RwLock<HashMap<Interest, Group<H>>>;
+
+/// The subscriptions of one gateway's connections. `H` is whatever delivers; it is opaque here.
+///
+/// Sharded by interest, so that a delivery locks out only subscriptions of the same shard.
+#[derive(Debug)]
+pub struct Subscribers<H> {
+    shards: Box<[Shard<H>]>,
+    /// All patterns with a subscriber: few, and needed to know who a channel reaches.
+    patterns: RwLock<Vec<ChannelPattern>>,
+    hasher: RandomState,
+}
+
+impl<H> Default for Subscribers<H> {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            patterns: RwLock::default(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl<H> Subscribers<H> {
+    /// Adds a connection to an interest. Once this returns, every message is delivered to it.
+    pub fn insert(&self, interest: Interest, connection: ConnectionId, handle: H) {
+        let mut shard = self.shard(&interest).write();
+        if let Interest::Pattern(pattern) = &interest
+            && !shard.contains_key(&interest)
+        {
+            self.patterns.write().push(pattern.clone());
+        }
+        shard.entry(interest).or_default().insert(connection, handle);
+    }
+
+    /// Removes a connection from an interest; without it, does nothing.
+    pub fn remove(&self, interest: &Interest, connection: ConnectionId) {
+        let mut shard = self.shard(interest).write();
+        let Some(group) = shard.get_mut(interest) else { return };
+        group.swap_remove(&connection);
+        if group.is_empty() {
+            shard.remove(interest);
+            if let Interest::Pattern(pattern) = interest {
+                self.patterns.write().retain(|known| known != pattern);
+            }
+        } else if group.capacity() > 64 && group.len() < group.capacity() / 4 {
+            group.shrink_to(group.len() * 2);
+        }
+    }
+
+    /// Calls `deliver` for each connection that shares the interest.
+    pub fn for_each(&self, interest: &Interest, mut deliver: impl FnMut(ConnectionId, &H)) {
+        if let Some(group) = self.shard(interest).read().get(interest) {
+            for (connection, handle) in group {
+                deliver(*connection, handle);
+            }
+        }
+    }
+
+    /// Calls `visit` for each connection that a message on the channel reaches, by name or by
+    /// pattern; a connection may be visited more than once.
+    pub fn for_each_reached(&self, channel: &ChannelName, mut visit: impl FnMut(ConnectionId, &H)) {
+        self.for_each(&Interest::Channel(channel.clone()), &mut visit);
+        let patterns: Vec<ChannelPattern> = self
+            .patterns
+            .read()
+            .iter()
+            .filter(|pattern| pattern.matches(channel))
+            .cloned()
+            .collect();
+        for pattern in patterns {
+            self.for_each(&Interest::Pattern(pattern), &mut visit);
+        }
+    }
+
+    /// Number of connections that share the interest.
+    #[must_use]
+    pub fn count(&self, interest: &Interest) -> usize {
+        self.shard(interest).read().get(interest).map_or(0, Group::len)
+    }
+
+    /// Every interest with the number of its connections, in no order.
+    #[must_use]
+    pub fn interests(&self) -> Vec<(Interest, usize)> {
+        self.shards
+            .iter()
+            .flat_map(|shard| {
+                shard
+                    .read()
+                    .iter()
+                    .map(|(interest, group)| (interest.clone(), group.len()))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Number of interests with a connection.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().len()).sum()
+    }
+
+    /// Whether nobody is subscribed to anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, interest: &Interest) -> &Shard<H> {
+        let hash = self.hasher.hash_one(interest);
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> Interest {
+        Interest::Channel(name.parse().unwrap())
+    }
+
+    fn reached(subscribers: &Subscribers<&'static str>, name: &str) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        subscribers.for_each_reached(&name.parse().unwrap(), |_, handle| found.push(*handle));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn names_and_patterns_reach_their_connections() {
+        let subscribers = Subscribers::default();
+        subscribers.insert(channel("venue:1"), ConnectionId(1), "exact");
+        subscribers.insert(Interest::Pattern("venue:*".parse().unwrap()), ConnectionId(2), "wild");
+        assert_eq!(reached(&subscribers, "venue:1"), ["exact", "wild"]);
+        assert_eq!(reached(&subscribers, "venue:2"), ["wild"]);
+        assert_eq!(reached(&subscribers, "other:1"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_is_removed_leaves_nothing_behind() {
+        let subscribers = Subscribers::default();
+        let wild = Interest::Pattern("venue:*".parse().unwrap());
+        for n in 0..200 {
+            subscribers.insert(wild.clone(), ConnectionId(n), "x");
+        }
+        assert_eq!(subscribers.count(&wild), 200);
+        for n in 0..200 {
+            subscribers.remove(&wild, ConnectionId(n));
+            subscribers.remove(&wild, ConnectionId(n));
+        }
+        assert!(subscribers.is_empty());
+        assert!(subscribers.patterns.read().is_empty());
+    }
+}
