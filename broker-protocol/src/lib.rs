@@ -1,0 +1,5 @@
+//! Fanfare's wire protocols as pure functions: no I/O, no runtime, no clock.
+
+pub mod json;
+pub mod native;
+pub mod ws;
