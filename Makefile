@@ -1,0 +1,82 @@
+# One entry for people and for CI: `make` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The servers that tests start come from here first: `make tools` puts them there.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+# CI must not rewrite Cargo.lock; a developer's build may.
+LOCKED := $(if $(CI),--locked)
+
+# Tests and end-to-end tests share one build: building all targets at once keeps
+# the features of the dependencies, and so their compiled form, the same for both.
+ALL := --workspace --all-targets $(LOCKED)
+
+PARTS := tools fmt lint build unit e2e autobahn
+
+.PHONY: help
+help: ## Show this list
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.PHONY: run
+run: ## Run one gateway with everything embedded: nothing else is needed
+	cargo run --release $(LOCKED) -p gateway -- dev
+
+.PHONY: cluster
+cluster: ## Run NATS, Redis and three gateways as local processes, until Ctrl-C
+	scripts/tools.sh redis nats
+	cargo build --release $(LOCKED) -p gateway
+	scripts/cluster.sh
+
+.PHONY: test
+test: ## Run all that CI runs, with one summary line at the end
+	@MAKE='$(MAKE)' scripts/parts.sh $(PARTS)
+
+.PHONY: tools
+tools: ## Install what the tests need, into .tools where possible
+	@scripts/tools.sh
+
+.PHONY: fmt
+fmt: ## Check the formatting (`cargo fmt` mends it)
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: guards clippy doc ## Clippy, the documentation's warnings, and the guards
+
+.PHONY: clippy
+clippy:
+	cargo clippy $(ALL) -- -D warnings
+
+.PHONY: doc
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items $(LOCKED)
+
+.PHONY: guards
+guards: ## Check the rules of the architecture (scripts/guards.sh)
+	@scripts/guards.sh
+
+.PHONY: build
+build: ## Build everything, tests included, in the dev profile
+	cargo build $(ALL)
+
+.PHONY: unit
+unit: ## Run the Rust tests; they start NATS and Redis themselves
+	@scripts/tools.sh redis nats
+	cargo test --workspace $(LOCKED)
+
+.PHONY: e2e
+e2e: build ## Drive the built gateway with other people's clients
+	@scripts/tools.sh redis nats node python
+	.tools/venv/bin/python -m pytest e2e
+
+.PHONY: autobahn
+autobahn: build ## Run the Autobahn WebSocket conformance suite against the gateway
+	@scripts/tools.sh python autobahn
+	e2e/autobahn/run.sh
+
+.PHONY: clean
+clean: ## Remove what was built and what `make tools` put into the tree
+	rm -rf target .tools e2e/node/node_modules
+	find e2e scripts -name __pycache__ -prune -exec rm -rf {} +
