@@ -1,0 +1,158 @@
+use std::{future::ready, sync::Arc, time::Duration};
+
+use async_nats::{StatusCode, message::OutboundMessage};
+use broker_core::{
+    Data, Interest, Message,
+    ports::{BoxFuture, Bus, BusError, PublishError, RequestError, ServiceRequest},
+};
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::DropGuard;
+
+use super::{
+    envelope,
+    interests::Orders,
+    link::{Link, NotSent},
+    publisher::Publish,
+    subject::Subjects,
+};
+
+/// Most answers that wait to be collected.
+const ANSWERS: usize = 1024;
+
+/// A bus between the gateways of a cluster.
+#[derive(Debug)]
+pub(crate) struct NatsBus {
+    link: Link,
+    subjects: Arc<Subjects>,
+    publishes: mpsc::Sender<Publish>,
+    orders: Arc<Orders>,
+    _ends_tasks: DropGuard,
+}
+
+impl NatsBus {
+    pub(super) fn new(
+        link: Link,
+        subjects: Arc<Subjects>,
+        publishes: mpsc::Sender<Publish>,
+        orders: Arc<Orders>,
+    ) -> Self {
+        let guard = link.shared.cancelled.clone().drop_guard();
+        Self { link, subjects, publishes, orders, _ends_tasks: guard }
+    }
+
+    /// Queues the message, so that the order of the calls is the order on the wire.
+    fn queue(
+        &self,
+        message: &Message,
+    ) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
+        if !self.link.is_connected() {
+            return Err(PublishError::Unavailable);
+        }
+        let (headers, payload) = envelope::encode(message);
+        let subject = self.subjects.of_channel(&message.channel).into();
+        let message = OutboundMessage { subject, reply: None, payload, headers: Some(headers) };
+        let (done, outcome) = oneshot::channel();
+        let publish = Publish { message, called: Instant::now(), done };
+        self.publishes.try_send(publish).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => PublishError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => PublishError::Unavailable,
+        })?;
+        Ok(outcome)
+    }
+}
+
+impl Bus for NatsBus {
+    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
+        match self.queue(&message) {
+            Ok(outcome) => Box::pin(async { outcome.await.unwrap_or(Err(PublishError::Unknown)) }),
+            Err(error) => {
+                self.link.shared.stats.note_publish(Err(error));
+                Box::pin(ready(Err(error)))
+            }
+        }
+    }
+
+    fn subscribe(&self, interest: Interest) -> BoxFuture<'static, Result<(), BusError>> {
+        if !self.link.is_connected() {
+            return Box::pin(ready(Err(BusError::Unavailable)));
+        }
+        let subscribed = self.orders.subscribe(interest);
+        Box::pin(async { subscribed.await.unwrap_or(Err(BusError::Unavailable)) })
+    }
+
+    fn unsubscribe(&self, interest: &Interest) {
+        self.orders.unsubscribe(interest.clone());
+    }
+
+    fn request(&self, request: ServiceRequest) -> BoxFuture<'static, Result<Data, RequestError>> {
+        let (link, subject) = (self.link.clone(), self.subjects.of_request(&request.address));
+        Box::pin(async move { ask_service(&link, subject, &request).await })
+    }
+
+    fn ask_gateways(
+        &self,
+        question: Bytes,
+        expected: usize,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<Vec<Bytes>, BusError>> {
+        let (link, subject) = (self.link.clone(), self.subjects.of_ask().to_owned());
+        Box::pin(async move {
+            let end = Instant::now() + wait;
+            let stamp = link.stamp().ok_or(BusError::Unavailable)?;
+            let mut ticket = link.shared.returns.many(expected.clamp(1, ANSWERS));
+            let message = OutboundMessage {
+                subject: subject.into(),
+                reply: Some(ticket.subject().into()),
+                payload: question,
+                headers: None,
+            };
+            let hand_over = Instant::now() + link.shared.deadline / 2;
+            link.send(message, hand_over).await.map_err(|_| BusError::Unavailable)?;
+            let mut answers = Vec::new();
+            while answers.len() < expected {
+                match timeout_at(end, ticket.answers.recv()).await {
+                    Ok(Some(answer)) => answers.push(answer),
+                    Ok(None) if link.stamp() != Some(stamp) => return Err(BusError::Unavailable),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            Ok(answers)
+        })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.link.is_connected()
+    }
+}
+
+async fn ask_service(
+    link: &Link,
+    subject: String,
+    request: &ServiceRequest,
+) -> Result<Data, RequestError> {
+    link.stamp().ok_or(RequestError::Unavailable)?;
+    let (headers, payload) = envelope::encode_request(request);
+    let mut ticket = link.shared.returns.one();
+    let reply = Some(ticket.subject().into());
+    let message =
+        OutboundMessage { subject: subject.into(), reply, payload, headers: Some(headers) };
+    let hand_over = Instant::now() + link.shared.deadline / 2;
+    link.send(message, hand_over).await.map_err(|error| match error {
+        NotSent::Unavailable => RequestError::Unavailable,
+        NotSent::TooLarge => RequestError::Refused {
+            code: None,
+            message: "the request is larger than the bus takes".into(),
+        },
+    })?;
+    // Lost on the way, or late: either way the service may have done it.
+    let answer = timeout(request.timeout, &mut ticket.answers).await;
+    let answer = answer.ok().and_then(Result::ok).ok_or(RequestError::Timeout)?;
+    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(RequestError::NoService);
+    }
+    envelope::decode_answer(answer.headers.as_ref(), answer.payload)
+}

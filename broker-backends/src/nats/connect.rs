@@ -1,0 +1,176 @@
+//! Connecting, and putting the parts together.
+
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, ConnectOptions};
+
+use super::{
+    bus::NatsBus,
+    interests,
+    link::{Link, OLDEST, Subscribed, too_old},
+    publisher,
+    questions::Questions,
+    receiver::Receiver,
+    returns::Returns,
+    subject::Subjects,
+};
+use crate::{
+    arrivals::BusEvents,
+    inbox::Inbox,
+    options::{ConnectError, NatsAuth, NatsOptions},
+    stats::BusStats,
+};
+
+/// The server is asked for a sign of life this often; two without are the end.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// First and longest bound of the pause between attempts, which is random below it.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Gateways of which one answers each question of a service.
+const API_GROUP: &str = "fanfare-api";
+
+pub(crate) struct Parts {
+    pub(crate) bus: NatsBus,
+    pub(crate) events: Vec<BusEvents>,
+    pub(crate) inbox: Inbox,
+    pub(crate) link: Link,
+}
+
+pub(crate) async fn connect(
+    options: NatsOptions,
+    stats: Arc<BusStats>,
+) -> Result<Parts, ConnectError> {
+    let subjects = Arc::new(Subjects::new(&options.prefix).ok_or_else(|| wrong_prefix("prefix"))?);
+    Subjects::new(&options.inbox_prefix).ok_or_else(|| wrong_prefix("inbox_prefix"))?;
+    let returns = Returns::new(format!("{}.{}", options.inbox_prefix, options.node));
+    let link = Link::new(options.deadline, returns, options.workers.max(1), Arc::clone(&stats));
+    let client = dial(&options, &link).await?;
+    link.set_client(client.clone());
+
+    // In this order: async-nats numbers its subscriptions from 1, and names them by number only.
+    let arrivals = client.subscribe(link.shared.returns.pattern()).await.map_err(nats_error)?;
+    let ask = client.subscribe(subjects.of_ask().to_owned()).await.map_err(nats_error)?;
+    let api =
+        client.queue_subscribe(subjects.of_api(), API_GROUP.into()).await.map_err(nats_error)?;
+    link.shared.subscriptions.lock().extend([
+        (1, Subscribed::Returns),
+        (2, Subscribed::Questions),
+        (3, Subscribed::Questions),
+    ]);
+
+    link.spawn(Arc::clone(&link.shared.returns).run(arrivals));
+    if !options.wait {
+        link.probe().await.map_err(|_| nats_error("the server does not confirm in time"))?;
+    }
+    link.spawn(link.clone().watch());
+    let publishes = publisher::start(&link, options.publish_capacity);
+    let orders = interests::start(&link, Arc::clone(&subjects), 4);
+    let receiver = |mailbox: &Arc<_>| {
+        BusEvents::new(Receiver::new(
+            Arc::clone(mailbox),
+            Arc::clone(&subjects),
+            Arc::clone(&stats),
+        ))
+    };
+    Ok(Parts {
+        events: link.shared.mailboxes.iter().map(receiver).collect(),
+        inbox: Inbox::new(Questions::new(ask, api, client, Arc::clone(&subjects), stats)),
+        bus: NatsBus::new(link.clone(), subjects, publishes, orders),
+        link,
+    })
+}
+
+async fn dial(options: &NatsOptions, link: &Link) -> Result<Client, ConnectError> {
+    if options.urls.is_empty() {
+        return Err(ConnectError::Option {
+            option: "nats.url",
+            reason: "no server is named".into(),
+        });
+    }
+    // async-nats keeps the callback as long as the link keeps the client: one of them must let go.
+    let hears = link.downgrade();
+    let connect = with_auth(ConnectOptions::new(), &options.auth).await?;
+    let mut connect = with_tls(connect, options)
+        .name(&options.name)
+        .ping_interval(PING_INTERVAL)
+        .connection_timeout(CONNECT)
+        .subscription_capacity(options.subscription_capacity)
+        .custom_inbox_prefix(&options.inbox_prefix)
+        .max_reconnects(None)
+        .reconnect_delay_callback(backoff())
+        .event_callback(move |event| {
+            if let Some(shared) = hears.upgrade() {
+                Link { shared }.on_event(&event);
+            }
+            ready(())
+        });
+    if options.wait {
+        connect = connect.retry_on_initial_connect();
+    }
+    let client = connect.connect(options.urls.as_slice()).await.map_err(nats_error)?;
+    match client.try_server_info() {
+        Some(info) if too_old(&client) => {
+            Err(ConnectError::NatsTooOld { found: info.version, wanted: OLDEST })
+        }
+        _ => Ok(client),
+    }
+}
+
+async fn with_auth(
+    connect: ConnectOptions,
+    auth: &NatsAuth,
+) -> Result<ConnectOptions, ConnectError> {
+    match auth {
+        NatsAuth::None => Ok(connect),
+        NatsAuth::User { name, password } => {
+            Ok(connect.user_and_password(name.clone(), password.clone()))
+        }
+        NatsAuth::Token(token) => Ok(connect.token(token.clone())),
+        NatsAuth::Credentials(path) => connect.credentials_file(path).await.map_err(|error| {
+            ConnectError::Option { option: "nats.credentials_file", reason: error.to_string() }
+        }),
+    }
+}
+
+fn with_tls(mut connect: ConnectOptions, options: &NatsOptions) -> ConnectOptions {
+    if let Some(ca) = &options.tls.ca {
+        connect = connect.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let (Some(certificate), Some(key)) = (&options.tls.certificate, &options.tls.key) {
+        connect = connect.add_client_certificate(certificate.clone(), key.clone());
+    }
+    connect
+}
+
+/// The pause before an attempt: none before the first ever, then random below a growing bound, so
+/// that gateways which lost the same server do not come back as one.
+fn backoff() -> impl Fn(usize) -> Duration + Send + Sync + 'static {
+    let first = AtomicBool::new(true);
+    move |attempt| {
+        if first.swap(false, Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+        let bound = BACKOFF.0.saturating_mul(1 << doublings).min(BACKOFF.1);
+        bound.mul_f64(rand::random::<f64>())
+    }
+}
+
+fn nats_error(error: impl std::fmt::Display) -> ConnectError {
+    ConnectError::Nats(error.to_string())
+}
+
+fn wrong_prefix(option: &'static str) -> ConnectError {
+    ConnectError::Option {
+        option,
+        reason: "it must be tokens of A-Z a-z 0-9 _ and -, joined by dots".into(),
+    }
+}

@@ -1,0 +1,313 @@
+//! Messages, requests and answers as NATS headers and body.
+//!
+//! The body is the plain data; every header is optional. Values of `Fanfare-Event`,
+//! `Fanfare-Exclude-Users` and `Fanfare-Targets`, and of the requests' `Fanfare-User` and
+//! `Fanfare-Roles`, are percent-decoded; in lists, commas separate. `Fanfare-Expires` is a time in
+//! ms since 1970, or `+5000`: that many ms after the message's time. A header that cannot be read
+//! spoils its message: delivering it to those it excludes, or after its expiry, would be worse.
+
+use std::{borrow::Cow, sync::Arc};
+
+use async_nats::{HeaderMap, HeaderValue};
+use broker_core::{
+    ChannelName, Data, JsonText, Message, MessageId, Timestamp,
+    message::{Exclude, Options},
+    ports::{RequestError, ServiceRequest},
+};
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use crate::escape::escape_into;
+
+const EVENT: &str = "Fanfare-Event";
+const ID: &str = "Fanfare-Id";
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+const TIME: &str = "Fanfare-Time";
+const EXPIRES: &str = "Fanfare-Expires";
+const EXCLUDE_CONNECTIONS: &str = "Fanfare-Exclude-Connections";
+const EXCLUDE_USERS: &str = "Fanfare-Exclude-Users";
+const TARGETS: &str = "Fanfare-Targets";
+const ENCODING: &str = "Fanfare-Encoding";
+const TRACE: &str = "traceparent";
+const USER: &str = "Fanfare-User";
+const ROLES: &str = "Fanfare-Roles";
+const CONNECTION: &str = "Fanfare-Connection";
+const SERVICE_ERROR: &str = "Nats-Service-Error";
+const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// Most names in one header's list.
+const MAX_LIST: usize = 1024;
+/// Longest trace context that is passed on.
+const MAX_TRACE: usize = 128;
+
+/// Why a message cannot be delivered: which part of it is not of its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not of its form")]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// A message as it goes onto the wire.
+pub(crate) fn encode(message: &Message) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    headers.insert(ID, message.id.as_str());
+    headers.insert(TIME, HeaderValue::from(message.time.0));
+    if let Some(event) = &message.event {
+        headers.insert(EVENT, escape(event.as_str()));
+    }
+    if let Some(options) = &message.options {
+        encode_options(&mut headers, options);
+    }
+    insert_encoding(&mut headers, &message.data);
+    (headers, bytes_of(&message.data))
+}
+
+fn encode_options(headers: &mut HeaderMap, options: &Options) {
+    if let Some(at) = options.expires {
+        headers.insert(EXPIRES, HeaderValue::from(at.0));
+    }
+    let Exclude { connections, users } = &options.exclude;
+    if !connections.is_empty() {
+        let ids: Vec<String> = connections.iter().map(ToString::to_string).collect();
+        headers.insert(EXCLUDE_CONNECTIONS, ids.join(","));
+    }
+    if !users.is_empty() {
+        headers.insert(EXCLUDE_USERS, escape_list(users));
+    }
+    if let Some(targets) = &options.targets {
+        headers.insert(TARGETS, escape_list(targets));
+    }
+    insert_trace(headers, options.trace.as_deref());
+}
+
+/// The headers and body of a request to a service.
+pub(crate) fn encode_request(request: &ServiceRequest) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, request.caller.connection.to_string());
+    if let Some(user) = &request.caller.user {
+        headers.insert(USER, escape(user.as_str()));
+    }
+    if !request.caller.roles.is_empty() {
+        headers.insert(ROLES, escape_list(&request.caller.roles));
+    }
+    if let Some(event) = &request.event {
+        headers.insert(EVENT, escape(event.as_str()));
+    }
+    insert_trace(&mut headers, request.trace.as_deref());
+    insert_encoding(&mut headers, &request.data);
+    (headers, bytes_of(&request.data))
+}
+
+/// A message as it came, at `now`; `random` makes an id where the publisher gave none.
+pub(crate) fn decode(
+    channel: ChannelName,
+    headers: Option<&HeaderMap>,
+    body: Bytes,
+    now: Timestamp,
+    random: impl FnOnce() -> u128,
+) -> Result<Message, Malformed> {
+    let mut read = Read::default();
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+        read.header(name.as_ref(), values)?;
+    }
+    let id = read.id.or(read.message_id).unwrap_or_else(|| MessageId::random(random()));
+    let time = read.time.unwrap_or(now);
+    read.options.expires = read.expires.map(|expires| match expires {
+        Expires::At(at) => at,
+        Expires::After(ms) => Timestamp(time.0.saturating_add(ms)),
+    });
+    let options = (read.options != Options::default()).then(|| Box::new(read.options));
+    let data = read_body(read.encoding, body)?;
+    Ok(Message { id, channel, event: read.event, data, time, options })
+}
+
+/// A service's answer, from its headers and body.
+pub(crate) fn decode_answer(
+    headers: Option<&HeaderMap>,
+    body: Bytes,
+) -> Result<Data, RequestError> {
+    let header =
+        |name: &str| headers.and_then(|headers| headers.get(name)).map(HeaderValue::as_str);
+    let (words, code) = (header(SERVICE_ERROR), header(SERVICE_ERROR_CODE));
+    if words.is_some() || code.is_some() {
+        let message = words.unwrap_or("the service refused").to_owned();
+        return Err(RequestError::Refused {
+            code: code.and_then(|code| code.parse().ok()),
+            message,
+        });
+    }
+    let encoding = header(ENCODING).map(Encoding::read).transpose();
+    encoding.and_then(|encoding| read_body(encoding, body)).map_err(|malformed| {
+        RequestError::Refused { code: None, message: format!("the answer's {malformed}") }
+    })
+}
+
+/// Trace context and message id of a question.
+pub(crate) fn decode_question(
+    headers: Option<&HeaderMap>,
+) -> (Option<Arc<str>>, Option<MessageId>) {
+    let header =
+        |name: &str| headers.and_then(|headers| headers.get(name)).map(HeaderValue::as_str);
+    let id = header(MESSAGE_ID).and_then(|id| id.parse().ok());
+    (header(TRACE).and_then(read_trace), id)
+}
+
+#[derive(Default)]
+struct Read {
+    id: Option<MessageId>,
+    message_id: Option<MessageId>,
+    event: Option<broker_core::EventName>,
+    time: Option<Timestamp>,
+    expires: Option<Expires>,
+    encoding: Option<Encoding>,
+    options: Options,
+}
+
+enum Expires {
+    At(Timestamp),
+    After(u64),
+}
+
+#[derive(Clone, Copy)]
+enum Encoding {
+    Json,
+    Binary,
+}
+
+impl Encoding {
+    fn read(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "json" => Ok(Self::Json),
+            "binary" => Ok(Self::Binary),
+            _ => Err(Malformed(ENCODING)),
+        }
+    }
+}
+
+impl Read {
+    fn header(&mut self, name: &str, values: &[HeaderValue]) -> Result<(), Malformed> {
+        let Some(value) = values.first().map(HeaderValue::as_str) else { return Ok(()) };
+        match name {
+            ID => self.id = Some(value.parse().map_err(|_| Malformed(ID))?),
+            MESSAGE_ID => {
+                self.message_id = Some(value.parse().map_err(|_| Malformed(MESSAGE_ID))?);
+            }
+            EVENT => {
+                let event = unescape(value).and_then(|event| event.parse().ok());
+                self.event = Some(event.ok_or(Malformed(EVENT))?);
+            }
+            TIME => self.time = Some(Timestamp(value.parse().map_err(|_| Malformed(TIME))?)),
+            EXPIRES => self.expires = Some(read_expires(value)?),
+            ENCODING => self.encoding = Some(Encoding::read(value)?),
+            EXCLUDE_CONNECTIONS => {
+                self.options.exclude.connections = read_list(values, EXCLUDE_CONNECTIONS)?;
+            }
+            EXCLUDE_USERS => self.options.exclude.users = read_list(values, EXCLUDE_USERS)?,
+            TARGETS => self.options.targets = Some(read_list(values, TARGETS)?.into()),
+            TRACE => self.options.trace = read_trace(value),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn read_expires(text: &str) -> Result<Expires, Malformed> {
+    let (number, make): (_, fn(u64) -> Expires) = match text.strip_prefix('+') {
+        Some(number) => (number, Expires::After),
+        None => (text, |at| Expires::At(Timestamp(at))),
+    };
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse().ok().filter(|_| digits).map(make).ok_or(Malformed(EXPIRES))
+}
+
+fn read_list<T: std::str::FromStr>(
+    values: &[HeaderValue],
+    name: &'static str,
+) -> Result<Vec<T>, Malformed> {
+    let items = values.iter().flat_map(|value| value.as_str().split(',')).map(str::trim);
+    let read = |item: &str| unescape(item)?.parse().ok();
+    let list: Vec<T> =
+        items.take(MAX_LIST + 1).map(read).collect::<Option<_>>().ok_or(Malformed(name))?;
+    if list.len() > MAX_LIST { Err(Malformed(name)) } else { Ok(list) }
+}
+
+/// A trace context that is not plain text is left out: no message is lost for its trace.
+fn read_trace(text: &str) -> Option<Arc<str>> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    (plain && (1..=MAX_TRACE).contains(&text.len())).then(|| text.into())
+}
+
+fn insert_trace(headers: &mut HeaderMap, trace: Option<&str>) {
+    if let Some(trace) = trace.and_then(read_trace) {
+        headers.insert(TRACE, &*trace);
+    }
+}
+
+fn read_body(encoding: Option<Encoding>, body: Bytes) -> Result<Data, Malformed> {
+    match encoding {
+        Some(Encoding::Binary) => Ok(Data::Binary(body)),
+        Some(Encoding::Json) => std::str::from_utf8(&body)
+            .ok()
+            .and_then(|text| json_value(&body, text))
+            .ok_or(Malformed("the JSON body")),
+        None => Ok(match std::str::from_utf8(&body) {
+            Ok(text) => json_value(&body, text).unwrap_or_else(|| json_string(text)),
+            Err(_) => Data::Binary(body),
+        }),
+    }
+}
+
+/// The body without surrounding white space, if it is exactly one JSON value.
+fn json_value(body: &Bytes, text: &str) -> Option<Data> {
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
+    let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
+    Some(Data::Json(JsonText::from_checked(body.slice_ref(trimmed.as_bytes()))))
+}
+
+fn json_string(text: &str) -> Data {
+    Data::Json(JsonText::from_checked(serde_json::Value::from(text).to_string().into()))
+}
+
+fn bytes_of(data: &Data) -> Bytes {
+    match data {
+        Data::Json(text) => text.as_bytes().clone(),
+        Data::Binary(bytes) => bytes.clone(),
+    }
+}
+
+/// JSON is known by itself; bytes that happen to be JSON or text are not.
+fn insert_encoding(headers: &mut HeaderMap, data: &Data) {
+    if matches!(data, Data::Binary(_)) {
+        headers.insert(ENCODING, "binary");
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape_into(&mut out, text, |byte| byte.is_ascii_graphic() && byte != b'%' && byte != b',');
+    out
+}
+
+fn escape_list<T: AsRef<str>>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(|item| escape(item.as_ref())).collect();
+    items.join(",")
+}
+
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+            out.push(u8::try_from(high << 4 | low).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use broker_core::{ConnectionId, ports::Caller};
+use proptest::prelude::*;
+
+use super::*;
+
+fn decode_with(headers: &[(&str, &str)], body: &'static [u8]) -> Result<Message, Malformed> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, *value);
+    }
+    let channel = "venue:42".parse().unwrap();
+    decode(channel, Some(&map), Bytes::from_static(body), Timestamp(1000), || 7)
+}
+
+fn json(text: &'static str) -> Data {
+    Data::Json(JsonText::from_checked(Bytes::from_static(text.as_bytes())))
+}
+
+#[test]
+fn a_plain_body_is_a_message() {
+    let message = decode_with(&[], b" {\"open\":\ntrue}\r\n").unwrap();
+    assert_eq!(message.data, json("{\"open\":\ntrue}"));
+    assert_eq!((message.id, message.time), (MessageId::random(7), Timestamp(1000)));
+    assert_eq!((message.event, message.options), (None, None));
+}
+
+#[test]
+fn bodies_are_json_or_text_or_bytes() {
+    let data = |headers: &[(&str, &str)], body| decode_with(headers, body).map(|m| m.data);
+    assert_eq!(data(&[], b"hello \"you\"\n"), Ok(json(r#""hello \"you\"\n""#)));
+    assert_eq!(data(&[], b""), Ok(json(r#""""#)));
+    assert_eq!(data(&[], b"1 2"), Ok(json(r#""1 2""#)));
+    assert_eq!(data(&[], b"\"\xff\""), Ok(Data::Binary(Bytes::from_static(b"\"\xff\""))));
+    let binary = [("Fanfare-Encoding", "binary")];
+    assert_eq!(data(&binary, b"{}"), Ok(Data::Binary(Bytes::from_static(b"{}"))));
+    let declared = [("Fanfare-Encoding", "json")];
+    assert_eq!(data(&declared, b" 1 "), Ok(json("1")));
+    for bad in [&b"{"[..], b"", b"1 2", b"\"\xff\"", b"\"\n\"", b"\xef\xbb\xbf1"] {
+        assert!(data(&declared, bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn expiry_is_a_time_or_a_duration() {
+    let expires =
+        |headers: &[(&str, &str)]| decode_with(headers, b"1").unwrap().options.unwrap().expires;
+    assert_eq!(expires(&[("Fanfare-Expires", "5000")]), Some(Timestamp(5000)));
+    assert_eq!(expires(&[("Fanfare-Expires", "+5000")]), Some(Timestamp(6000)));
+    let timed = [("Fanfare-Expires", "+5000"), ("Fanfare-Time", "2000")];
+    assert_eq!(expires(&timed), Some(Timestamp(7000)));
+}
+
+#[test]
+fn the_publishers_id_counts_unless_a_gateway_gave_one() {
+    let id = |headers: &[(&str, &str)]| decode_with(headers, b"1").unwrap().id.to_string();
+    assert_eq!(id(&[("Nats-Msg-Id", "a")]), "a");
+    assert_eq!(id(&[("Nats-Msg-Id", "a"), ("Fanfare-Id", "b")]), "b");
+}
+
+#[test]
+fn headers_that_cannot_be_read_spoil_the_message() {
+    for (name, value) in [
+        ("Fanfare-Event", "%zz"),
+        ("Fanfare-Event", "%0A"),
+        ("Fanfare-Event", ""),
+        ("Fanfare-Id", "a b"),
+        ("Nats-Msg-Id", "é"),
+        ("Fanfare-Time", "soon"),
+        ("Fanfare-Expires", "-1"),
+        ("Fanfare-Expires", "++1"),
+        ("Fanfare-Expires", ""),
+        ("Fanfare-Exclude-Connections", "7"),
+        ("Fanfare-Exclude-Users", "a,,b"),
+        ("Fanfare-Targets", "a::b"),
+        ("Fanfare-Encoding", "yaml"),
+    ] {
+        assert_eq!(decode_with(&[(name, value)], b"1"), Err(Malformed(name)), "{value:?}");
+    }
+    let many = vec!["a:b"; MAX_LIST + 1].join(",");
+    assert_eq!(decode_with(&[("Fanfare-Targets", &many)], b"1"), Err(Malformed(TARGETS)));
+    assert!(decode_with(&[("traceparent", "no good"), ("X-Other", "é")], b"1").is_ok());
+}
+
+#[test]
+fn lists_may_be_split_over_headers() {
+    let headers = [("Fanfare-Exclude-Users", "ann, b%2Cob"), ("Fanfare-Exclude-Users", "Zoë")];
+    let options = decode_with(&headers, b"1").unwrap().options.unwrap();
+    let users: Vec<_> = options.exclude.users.iter().map(|user| user.as_str()).collect();
+    assert_eq!(users, ["ann", "b,ob", "Zoë"]);
+}
+
+#[test]
+fn a_service_refuses_in_its_own_words() {
+    let mut headers = HeaderMap::new();
+    assert_eq!(decode_answer(Some(&headers), Bytes::from_static(b"1")), Ok(json("1")));
+    headers.insert("Nats-Service-Error", "sold out");
+    headers.insert("Nats-Service-Error-Code", "409");
+    let refused = RequestError::Refused { code: Some(409), message: "sold out".into() };
+    assert_eq!(decode_answer(Some(&headers), Bytes::new()), Err(refused));
+}
+
+#[test]
+fn a_request_says_who_asks() {
+    let request = ServiceRequest {
+        address: "shop:cart".parse().unwrap(),
+        event: Some("add item".parse().unwrap()),
+        data: json("1"),
+        caller: Caller {
+            connection: ConnectionId(7),
+            user: Some("Zoë\u{2028},1".parse().unwrap()),
+            roles: vec!["admin".parse().unwrap(), "a,b".parse().unwrap()],
+        },
+        timeout: std::time::Duration::from_secs(1),
+        trace: Some("00-a\r\nX: y".into()),
+    };
+    let (headers, _) = encode_request(&request);
+    let header = |name: &str| headers.get(name).map(HeaderValue::as_str);
+    assert_eq!(header("Fanfare-Event"), Some("add%20item"));
+    assert_eq!(header("Fanfare-User"), Some("Zo%C3%AB%E2%80%A8%2C1"));
+    assert_eq!(header("Fanfare-Roles"), Some("admin,a%2Cb"));
+    assert_eq!(header("Fanfare-Connection"), Some("00000000000000000000000000000007"));
+    assert_eq!(header("traceparent"), None, "nothing is smuggled into headers");
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(
+        id in "[!-~]{1,20}",
+        event in prop::option::of("\\PC{1,20}"),
+        body in prop::collection::vec(any::<u8>(), 0..20),
+        (time, expires) in (any::<u64>(), prop::option::of(any::<u64>())),
+        connections in prop::collection::vec(any::<u128>(), 0..3),
+        users in prop::collection::vec("\\PC{1,10}", 0..3),
+        targets in prop::collection::vec("[a-z]{1,3}:x[^:\\p{Cc}]{1,8}", 0..3),
+    ) {
+        let options = Options {
+            expires: expires.map(Timestamp),
+            exclude: Exclude {
+                connections: connections.into_iter().map(ConnectionId).collect(),
+                users: users.iter().filter_map(|user| user.parse().ok()).collect(),
+            },
+            targets: (!targets.is_empty())
+                .then(|| targets.iter().map(|target| target.parse().unwrap()).collect()),
+            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        };
+        let message = Message {
+            id: id.parse().unwrap(),
+            channel: "venue:42".parse().unwrap(),
+            event: event.map(|event| event.parse().unwrap()),
+            data: Data::Binary(body.into()),
+            time: Timestamp(time),
+            options: Some(Box::new(options)),
+        };
+        let (headers, body) = encode(&message);
+        let channel = message.channel.clone();
+        prop_assert_eq!(decode(channel, Some(&headers), body, Timestamp(0), || 0), Ok(message));
+    }
+
+    #[test]
+    fn no_header_makes_it_panic(value in "\\PC{0,20}", body in prop::collection::vec(any::<u8>(), 0..20)) {
+        for name in [EVENT, ID, MESSAGE_ID, TIME, EXPIRES, EXCLUDE_CONNECTIONS, EXCLUDE_USERS, TARGETS, ENCODING, TRACE] {
+            let headers: HeaderMap =
+                [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
+            let channel = "venue:42".parse().unwrap();
+            drop(decode(channel, Some(&headers), body.clone().into(), Timestamp(0), || 0));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Channel names as NATS subjects: readable, and never two names for one subject.
+//!
+//! `venue:42` is `fanfare.ch.venue.42`. Each byte outside `A-Z a-z 0-9 _ -` is written as `%` and
+//! two upper-case hex digits, so no name holds a dot, a wildcard, a space or a control character
+//! on the wire. Only this spelling is read back.
+
+use broker_core::{ChannelName, Interest};
+
+use crate::escape::{escape_into, is_plain};
+
+/// The subjects under one prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Subjects {
+    channels: String,
+    requests: String,
+    api: String,
+    ask: String,
+}
+
+impl Subjects {
+    /// `None` if the prefix is not made of plain tokens.
+    pub(crate) fn new(prefix: &str) -> Option<Self> {
+        let plain = |token: &str| !token.is_empty() && token.bytes().all(is_plain);
+        prefix.split('.').all(plain).then(|| Self {
+            channels: format!("{prefix}.ch."),
+            requests: format!("{prefix}.rq."),
+            api: format!("{prefix}.api."),
+            ask: format!("{prefix}.gw.ask"),
+        })
+    }
+
+    /// Where messages of a channel are published.
+    pub(crate) fn of_channel(&self, channel: &ChannelName) -> String {
+        spell(&self.channels, channel.segments().map(Token::Literal))
+    }
+
+    /// What to subscribe to for an interest.
+    pub(crate) fn of_interest(&self, interest: &Interest) -> String {
+        match interest {
+            Interest::Channel(channel) => self.of_channel(channel),
+            Interest::Pattern(pattern) => spell(&self.channels, pattern.segments().map(Token::of)),
+        }
+    }
+
+    /// Where the service at an address listens.
+    pub(crate) fn of_request(&self, address: &ChannelName) -> String {
+        spell(&self.requests, address.segments().map(Token::Literal))
+    }
+
+    /// Which channel a message was published to; `None` if the subject is none of a channel, or
+    /// is spelled in another way than [`Subjects::of_channel`] does.
+    pub(crate) fn channel(&self, subject: &str) -> Option<ChannelName> {
+        let tokens = subject.strip_prefix(&self.channels)?.split('.');
+        let segments: Vec<String> = tokens.map(read).collect::<Option<_>>()?;
+        segments.join(":").parse().ok()
+    }
+
+    /// The operation that an API subject names.
+    pub(crate) fn operation<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        subject.strip_prefix(&self.api)
+    }
+
+    /// All subjects of the API.
+    pub(crate) fn of_api(&self) -> String {
+        format!("{}>", self.api)
+    }
+
+    /// Where questions to all gateways are published.
+    pub(crate) fn of_ask(&self) -> &str {
+        &self.ask
+    }
+}
+
+enum Token<'a> {
+    Literal(&'a str),
+    Wild(&'static str),
+}
+
+impl<'a> Token<'a> {
+    fn of(segment: &'a str) -> Self {
+        match segment {
+            "*" => Self::Wild("*"),
+            "**" => Self::Wild(">"),
+            literal => Self::Literal(literal),
+        }
+    }
+}
+
+fn spell<'a>(prefix: &str, tokens: impl Iterator<Item = Token<'a>>) -> String {
+    let mut subject = String::with_capacity(prefix.len() + 32);
+    subject.push_str(prefix);
+    for (index, token) in tokens.enumerate() {
+        if index > 0 {
+            subject.push('.');
+        }
+        match token {
+            Token::Literal(text) => escape_into(&mut subject, text, is_plain),
+            Token::Wild(wildcard) => subject.push_str(wildcard),
+        }
+    }
+    subject
+}
+
+/// A token's segment, if the token is spelled as [`spell`] does.
+fn read(token: &str) -> Option<String> {
+    let mut bytes = token.bytes();
+    let mut segment = Vec::with_capacity(token.len());
+    while let Some(byte) = bytes.next() {
+        if is_plain(byte) {
+            segment.push(byte);
+            continue;
+        }
+        let (high, low) = (upper_hex(bytes.next()?)?, upper_hex(bytes.next()?)?);
+        let escaped = high << 4 | low;
+        // A colon would make two segments of one.
+        if byte != b'%' || is_plain(escaped) || escaped == b':' {
+            return None;
+        }
+        segment.push(escaped);
+    }
+    String::from_utf8(segment).ok().filter(|segment| !segment.is_empty())
+}
+
+fn upper_hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_core::{ChannelPattern, name::MAX_CHANNEL_BYTES};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn subjects() -> Subjects {
+        Subjects::new("fanfare").unwrap()
+    }
+
+    #[test]
+    fn names_are_readable_on_the_wire() {
+        let subject = |name: &str| subjects().of_channel(&name.parse().unwrap());
+        assert_eq!(subject("venue:42"), "fanfare.ch.venue.42");
+        assert_eq!(subject("venue"), "fanfare.ch.venue");
+        assert_eq!(subject("a:b.c"), "fanfare.ch.a.b%2Ec");
+        assert_eq!(subject("a:é>*"), "fanfare.ch.a.%C3%A9%3E%2A");
+        let wild = |text: &str| subjects().of_interest(&Interest::Pattern(text.parse().unwrap()));
+        assert_eq!(wild("orders:*"), "fanfare.ch.orders.*");
+        assert_eq!(wild("orders:*:a.b:**"), "fanfare.ch.orders.*.a%2Eb.>");
+    }
+
+    #[test]
+    fn only_one_spelling_is_read() {
+        for subject in [
+            "fanfare.ch.",
+            "fanfare.ch.a.",
+            "fanfare.ch.a..b",
+            "fanfare.chx.a",
+            "other.ch.a",
+            "fanfare.ch.a.b%2ec",
+            "fanfare.ch.a.%41",
+            "fanfare.ch.a.b%3Ac",
+            "fanfare.ch.a.b%2",
+            "fanfare.ch.a.b c",
+            "fanfare.ch.a.é",
+            "fanfare.ch.a.%FF",
+            "fanfare.ch.a.%00",
+            "fanfare.ch.a%2E.b",
+        ] {
+            assert_eq!(subjects().channel(subject), None, "{subject}");
+        }
+        assert!(Subjects::new("a.b-c").is_some());
+        for prefix in ["", "a.", "a b", "a.>", "*"] {
+            assert!(Subjects::new(prefix).is_none(), "{prefix}");
+        }
+    }
+
+    /// What a server does, written in the plainest way.
+    fn naive_match(pattern: &[&str], subject: &[&str]) -> bool {
+        match (pattern, subject) {
+            ([], []) => true,
+            ([">"], [_, ..]) => true,
+            (["*", pattern @ ..], [_, subject @ ..]) => naive_match(pattern, subject),
+            ([wanted, pattern @ ..], [token, subject @ ..]) => {
+                wanted == token && naive_match(pattern, subject)
+            }
+            _ => false,
+        }
+    }
+
+    fn channels() -> impl Strategy<Value = ChannelName> {
+        let segment = prop_oneof![
+            "[ab*>.% $:\u{e9}A-Z_-]{1,4}",
+            "\\PC{1,12}",
+            Just("*".to_owned()),
+            Just("**".to_owned()),
+        ];
+        ("[ab]{1,2}", prop::collection::vec(segment, 0..4))
+            .prop_filter_map("not a channel name", |(namespace, rest)| {
+                [vec![namespace], rest].concat().join(":").parse().ok()
+            })
+    }
+
+    fn patterns() -> impl Strategy<Value = ChannelPattern> {
+        let segment =
+            prop_oneof![Just("*"), Just("**"), Just("a"), Just("b"), Just("é"), Just(".")];
+        ("[ab]", prop::collection::vec(segment, 1..4))
+            .prop_filter_map("not a pattern", |(namespace, rest)| {
+                [vec![namespace.as_str()], rest].concat().join(":").parse().ok()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn a_subject_is_safe_and_is_read_back(channel in channels()) {
+            let subject = subjects().of_channel(&channel);
+            prop_assert!(subject.bytes().all(|b| is_plain(b) || b == b'%' || b == b'.'));
+            prop_assert!(subject.split('.').all(|token| !token.is_empty()));
+            prop_assert!(subject.len() <= "fanfare.ch.".len() + 3 * MAX_CHANNEL_BYTES);
+            prop_assert_eq!(subjects().channel(&subject), Some(channel));
+        }
+
+        #[test]
+        fn different_names_have_different_subjects(a in channels(), b in channels()) {
+            prop_assert_eq!(a == b, subjects().of_channel(&a) == subjects().of_channel(&b));
+        }
+
+        #[test]
+        fn what_is_read_is_spelled_the_same(text in "[a-c.%0-9A-F: ]{1,16}") {
+            let subject = format!("fanfare.ch.{text}");
+            if let Some(channel) = subjects().channel(&subject) {
+                prop_assert_eq!(subjects().of_channel(&channel), subject);
+            }
+        }
+
+        #[test]
+        fn the_server_matches_as_the_pattern_does(pattern in patterns(), channel in channels()) {
+            let wild = subjects().of_interest(&Interest::Pattern(pattern.clone()));
+            let subject = subjects().of_channel(&channel);
+            let (wild, subject): (Vec<_>, Vec<_>) =
+                (wild.split('.').collect(), subject.split('.').collect());
+            prop_assert_eq!(naive_match(&wild, &subject), pattern.matches(&channel));
+        }
+    }
+}

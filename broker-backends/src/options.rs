@@ -1,0 +1,188 @@
+//! How to reach the servers, and every bound with its default.
+
+use std::{path::PathBuf, time::Duration};
+
+use broker_core::NodeId;
+
+/// The embedded backends' bounds.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// Fan-out workers: how many [`BusEvents`](crate::BusEvents) there are.
+    pub workers: usize,
+    /// Events that wait for each worker.
+    pub queue_capacity: usize,
+    /// How long a publish waits for the fan-out.
+    pub deadline: Duration,
+    /// Keys of repeatable requests that are remembered at once.
+    pub session_capacity: usize,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            queue_capacity: 8192,
+            deadline: Duration::from_secs(2),
+            session_capacity: 100_000,
+        }
+    }
+}
+
+/// The cluster's servers.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// The bus.
+    pub nats: NatsOptions,
+    /// The store.
+    pub redis: RedisOptions,
+}
+
+/// How to use NATS.
+#[derive(Debug, Clone)]
+pub struct NatsOptions {
+    /// Servers, such as `nats://nats-0:4222`; `tls://` asks for TLS.
+    pub urls: Vec<String>,
+    /// How to log in.
+    pub auth: NatsAuth,
+    /// Certificates.
+    pub tls: TlsFiles,
+    /// What the server's operators see.
+    pub name: String,
+    /// This gateway.
+    pub node: NodeId,
+    /// First token of every subject.
+    pub prefix: String,
+    /// Prefix of the subjects to which answers go; services need to be allowed to publish there.
+    pub inbox_prefix: String,
+    /// Fan-out workers: how many [`BusEvents`](crate::BusEvents) there are.
+    pub workers: usize,
+    /// Messages that wait for each subscription before one is dropped, which makes a gap.
+    pub subscription_capacity: usize,
+    /// Publishes that wait to be handed over.
+    pub publish_capacity: usize,
+    /// How long anything waits for the server to confirm.
+    pub deadline: Duration,
+    /// Whether to start without a server and go on trying: until one is there, everything is
+    /// answered as out of reach, and one that is too old is only logged.
+    pub wait: bool,
+}
+
+impl NatsOptions {
+    /// The defaults, for these servers.
+    #[must_use]
+    pub fn new(urls: Vec<String>, node: NodeId) -> Self {
+        Self {
+            urls,
+            auth: NatsAuth::None,
+            tls: TlsFiles::default(),
+            name: format!("fanfare {node}"),
+            node,
+            prefix: "fanfare".into(),
+            inbox_prefix: "_INBOX".into(),
+            workers: 1,
+            subscription_capacity: 4096,
+            publish_capacity: 8192,
+            deadline: Duration::from_secs(2),
+            wait: false,
+        }
+    }
+}
+
+/// How to log in to NATS; a user and password in the URL work too.
+#[derive(Clone)]
+pub enum NatsAuth {
+    /// Not at all.
+    None,
+    /// A `.creds` file: JWT and NKey seed.
+    Credentials(PathBuf),
+    /// User and password.
+    User {
+        /// The user.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// A token.
+    Token(String),
+}
+
+impl std::fmt::Debug for NatsAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Credentials(path) => f.debug_tuple("Credentials").field(path).finish(),
+            Self::User { name, .. } => {
+                f.debug_struct("User").field("name", name).finish_non_exhaustive()
+            }
+            Self::Token(_) => f.write_str("Token(..)"),
+        }
+    }
+}
+
+/// Certificates, as PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who may vouch for the server, besides the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate.
+    pub certificate: Option<PathBuf>,
+    /// The certificate's key.
+    pub key: Option<PathBuf>,
+}
+
+/// How to use Redis or Valkey.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`, as fred reads them.
+    pub url: String,
+    /// Prefix of every key.
+    pub prefix: String,
+    /// How long any call may take.
+    pub command_timeout: Duration,
+    /// Commands under way at once; more are refused.
+    pub max_in_flight: usize,
+}
+
+impl std::fmt::Debug for RedisOptions {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisOptions").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisOptions {
+    /// The defaults, for this server.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "fanfare".into(),
+            command_timeout: Duration::from_secs(1),
+            max_in_flight: 20_000,
+        }
+    }
+}
+
+/// Why there are no backends.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// An option is not of its form.
+    #[error("the option {option} is wrong: {reason}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// NATS is out of reach, or refuses.
+    #[error("cannot connect to NATS: {0}")]
+    Nats(String),
+    /// The server is older than what Fanfare needs.
+    #[error("nats-server {found} is too old: at least {wanted} is needed")]
+    NatsTooOld {
+        /// The server's version.
+        found: String,
+        /// The oldest that will do.
+        wanted: &'static str,
+    },
+}

@@ -1,0 +1,10 @@
+//! The contract suites against every backend, and what only one of them can do.
+//!
+//! Real servers are child processes of the tests; without their binaries the tests fail.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod memory;
+mod nats;
+mod redis;
+mod support;

@@ -1,0 +1,103 @@
+use std::{sync::Arc, time::Duration};
+
+use broker_backends::{ClusterOptions, NatsOptions, RedisOptions, cluster};
+use broker_core::{
+    NodeId, Timestamp,
+    ports::{Lease, Presence, Sessions, StoreError},
+};
+use broker_testkit::{NatsServer, RedisServer, contract::PATIENCE, eventually};
+use tokio::time::Instant;
+
+/// The stores of one gateway, and the servers that must live as long.
+async fn stores() -> (Arc<dyn Presence>, Arc<dyn Sessions>, RedisServer, NatsServer) {
+    let (nats, redis) = (NatsServer::start().await, RedisServer::start().await);
+    let (presence, sessions) = connect(&nats, &redis.url()).await;
+    eventually("Redis is in reach", PATIENCE, async || presence.gateways().await.ok()).await;
+    (presence, sessions, redis, nats)
+}
+
+async fn connect(nats: &NatsServer, url: &str) -> (Arc<dyn Presence>, Arc<dyn Sessions>) {
+    let node: NodeId = "gateway-1".parse().unwrap();
+    let options = ClusterOptions {
+        nats: NatsOptions::new(vec![nats.url()], node),
+        redis: RedisOptions::new(url),
+    };
+    let backends = cluster(options).await.unwrap();
+    (backends.presence, backends.sessions)
+}
+
+mod presence {
+    broker_testkit::presence_contract!(async {
+        let (presence, _, redis, nats) = super::stores().await;
+        (presence, (redis, nats))
+    });
+}
+
+mod sessions {
+    broker_testkit::sessions_contract!(async {
+        let (_, sessions, redis, nats) = super::stores().await;
+        (sessions, (redis, nats))
+    });
+}
+
+fn lease() -> Lease {
+    Lease {
+        node: "a".parse().unwrap(),
+        ttl: Duration::from_secs(60),
+        started: Timestamp(1),
+        version: String::new(),
+        connections: 0,
+        channels: 0,
+        subscriptions: 0,
+        bus_ok: true,
+    }
+}
+
+async fn is_refused_in_time(presence: &dyn Presence, sessions: &dyn Sessions) {
+    let start = Instant::now();
+    let ttl = Duration::from_secs(60);
+    assert_eq!(presence.renew(lease()).await, Err(StoreError::Unavailable));
+    assert_eq!(presence.gateways().await, Err(StoreError::Unavailable));
+    assert_eq!(sessions.begin("k".into(), 1, ttl).await, Err(StoreError::Unavailable));
+    assert!(start.elapsed() < Duration::from_millis(3500), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_says_so_and_comes_back() {
+    let (presence, sessions, mut redis, _nats) = stores().await;
+    presence.renew(lease()).await.unwrap();
+    for kill in [true, false] {
+        if kill {
+            redis.kill()
+        } else {
+            redis.stop()
+        }
+        is_refused_in_time(&*presence, &*sessions).await;
+        redis.restart().await;
+        let again = async || presence.renew(lease()).await.ok();
+        eventually("Redis is in reach again", Duration::from_secs(10), again).await;
+        assert_eq!(presence.gateways().await, Ok(vec![lease()]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_counts_as_away() {
+    let (presence, sessions, redis, _nats) = stores().await;
+    redis.pause();
+    is_refused_in_time(&*presence, &*sessions).await;
+    redis.resume();
+    let again = async || presence.renew(lease()).await.ok();
+    eventually("Redis is in reach again", Duration::from_secs(10), again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_may_come_after_the_gateway() {
+    let nats = NatsServer::start().await;
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    let (presence, sessions) = connect(&nats, &redis.url()).await;
+    is_refused_in_time(&*presence, &*sessions).await;
+    redis.restart().await;
+    let again = async || presence.renew(lease()).await.ok();
+    eventually("Redis is in reach", Duration::from_secs(10), again).await;
+}
