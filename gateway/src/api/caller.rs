@@ -1,0 +1,75 @@
+//! Who may use the HTTP API: services, by their API keys.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+use broker_core::ErrorCode;
+
+use super::{Deps, error::ApiError};
+use crate::config::Scope;
+
+/// A service that may publish.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    /// The name of its API key.
+    pub(super) key_id: String,
+}
+
+/// An operator.
+#[derive(Debug)]
+pub(super) struct Admin;
+
+impl FromRequestParts<Arc<Deps>> for Publisher {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+        let key_id = authorize(deps, &parts.headers, Scope::Publish)?;
+        Ok(Self { key_id: key_id.to_owned() })
+    }
+}
+
+impl FromRequestParts<Arc<Deps>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+        authorize(deps, &parts.headers, Scope::Admin).map(|_| Self)
+    }
+}
+
+/// The name of the key that the request presents, if it is good for this.
+fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'a str, ApiError> {
+    let Some(presented) = presented(headers) else {
+        let text = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
+        return Err(ApiError::new(ErrorCode::Unauthorized, text)
+            .with_header(header::WWW_AUTHENTICATE, r#"Bearer realm="fanfare""#));
+    };
+    let Some(key) = deps.api_keys.find(presented) else {
+        let challenge = r#"Bearer realm="fanfare", error="invalid_token""#;
+        return Err(ApiError::new(ErrorCode::Unauthorized, "this API key is not known")
+            .with_header(header::WWW_AUTHENTICATE, challenge));
+    };
+    if key.may(scope) {
+        return Ok(&key.id);
+    }
+    let (needed, challenge) = match scope {
+        Scope::Publish => {
+            ("publish", r#"Bearer realm="fanfare", error="insufficient_scope", scope="publish""#)
+        }
+        Scope::Admin => {
+            ("admin", r#"Bearer realm="fanfare", error="insufficient_scope", scope="admin""#)
+        }
+    };
+    let text = format!("the API key `{}` lacks the scope `{needed}`", key.id);
+    Err(ApiError::new(ErrorCode::Forbidden, text).with_header(header::WWW_AUTHENTICATE, challenge))
+}
+
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok()).filter(|key| !key.is_empty())
+}

@@ -1,0 +1,175 @@
+//! What comes over the bus: questions of other gateways, and the API for services on NATS.
+//!
+//! `fanfare.api.<operation>` takes and gives the same JSON as HTTP, but for errors, which are
+//! `{"error":{"code","text","retry"}}`. Who may ask is a matter of NATS permissions: whoever can
+//! publish to a subject below `fanfare.api.` may use that operation.
+
+use std::{future::Future, sync::Arc};
+
+use broker_backends::{Inbox, QuestionKind};
+use broker_core::{ErrorCode, MessageId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use super::{
+    Deps,
+    channels::{self, ChannelsQuery},
+    connections::{self, CloseQuery, ConnectionsQuery},
+    error::{ApiError, ErrorBody},
+    idempotency::{self, Key},
+    peers,
+    publish::{self, Ids},
+    stats,
+};
+use crate::telemetry::Source;
+
+/// Requests of services that are carried out at a time; further ones are refused.
+const CONCURRENCY: usize = 256;
+/// Whose idempotency keys these are: NATS does not say who sent a request.
+const CALLER: &str = "nats";
+
+/// Answers until the bus is closed, then waits for what is under way.
+pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
+    let mut under_way = JoinSet::new();
+    while let Some(question) = inbox.next().await {
+        match &question.kind {
+            // At once: it takes no waiting, and must not wait for requests that themselves wait
+            // for the answers of gateways.
+            QuestionKind::Gateway => {
+                let answer = peers::answer(&question.body, &deps.hub, &deps.node);
+                question.answer(answer);
+            }
+            QuestionKind::Api { .. } if under_way.len() >= CONCURRENCY => {
+                let error = ApiError::new(ErrorCode::Overloaded, "too many requests are under way");
+                question.answer(refusal(&error));
+            }
+            QuestionKind::Api { operation } => {
+                let span = tracing::info_span!("api", operation);
+                let (deps, operation) = (Arc::clone(&deps), operation.clone());
+                let serving = async move {
+                    let request = Request {
+                        operation: &operation,
+                        body: &question.body,
+                        trace: question.trace.as_ref(),
+                        message_id: question.message_id.as_ref(),
+                    };
+                    let answer = respond(&deps, request).await;
+                    question.answer(answer);
+                };
+                under_way.spawn(serving.instrument(span));
+            }
+        }
+        while under_way.try_join_next().is_some() {}
+    }
+    while under_way.join_next().await.is_some() {}
+}
+
+/// A request of a service.
+pub(super) struct Request<'a> {
+    pub(super) operation: &'a str,
+    pub(super) body: &'a Bytes,
+    pub(super) trace: Option<&'a Arc<str>>,
+    /// The idempotency key.
+    pub(super) message_id: Option<&'a MessageId>,
+}
+
+pub(super) async fn respond(deps: &Deps, request: Request<'_>) -> Bytes {
+    let outcome = match request.operation {
+        "publish" => publish(deps, &request).await,
+        operation => carry_out(deps, operation, request.body).await,
+    };
+    outcome.unwrap_or_else(|error| refusal(&error))
+}
+
+async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, ApiError> {
+    match operation {
+        "channels" => {
+            let query: ChannelsQuery = read(body)?;
+            reply(channels::list(deps, query)).await
+        }
+        "connections" => {
+            let query: ConnectionsQuery = read(body)?;
+            reply(connections::list(deps, query)).await
+        }
+        "connection" => {
+            let ConnectionRequest { id } = read(body)?;
+            reply(connections::find(deps, &id)).await
+        }
+        "disconnect" => disconnect(deps, read(body)?).await,
+        "stats" => {
+            let Nothing {} = read(body)?;
+            reply(async { Ok(stats::read(deps).await) }).await
+        }
+        other => {
+            let text = format!(
+                "there is no operation `{other}`: publish, channels, connections, connection, disconnect and stats are"
+            );
+            Err(ApiError::new(ErrorCode::UnknownCommand, text))
+        }
+    }
+}
+
+async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, ApiError> {
+    let publisher = deps.publisher(Source::Nats, request.trace.cloned());
+    let command = publish::read(request.body, &deps.rules, publisher.now)?;
+    let Some(key) = request.message_id else {
+        let answer = publish::publish(&publisher, command, &Ids::Random).await?;
+        return Ok(answer.body);
+    };
+    let key = Key::new(CALLER, key.as_str(), request.body)?;
+    let ids = Ids::Of(key.clone());
+    let work = async move { publish::publish(&publisher, command, &ids).await };
+    Ok(idempotency::once(&deps.sessions, key, work).await?.body)
+}
+
+async fn disconnect(deps: &Deps, request: DisconnectRequest) -> Result<Bytes, ApiError> {
+    let query = CloseQuery { reconnect: request.reconnect };
+    match (request.connection, request.user) {
+        (Some(id), None) => reply(connections::close(deps, &id, &query)).await,
+        (None, Some(user)) => reply(connections::close_user(deps, &user, &query)).await,
+        _ => Err(ApiError::bad_request("give either `connection` or `user`")),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct ConnectionRequest {
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct DisconnectRequest {
+    connection: Option<String>,
+    user: Option<String>,
+    #[serde(default)]
+    reconnect: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct Nothing {}
+
+/// An empty body stands for an empty object.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+async fn reply<T: Serialize>(
+    operation: impl Future<Output = Result<T, ApiError>>,
+) -> Result<Bytes, ApiError> {
+    Ok(super::json(&operation.await?).into())
+}
+
+fn refusal(error: &ApiError) -> Bytes {
+    #[derive(Serialize)]
+    struct Refusal<'a> {
+        error: ErrorBody<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+    }
+    super::json(&Refusal { error: error.body(), id: error.message() }).into()
+}

@@ -1,0 +1,118 @@
+//! What services and operators ask of Fanfare, over HTTP and over NATS.
+//!
+//! 1. [`publish`]: the publish command; [`idempotency`]: how it is carried out once.
+//! 2. [`channels`], [`connections`], [`stats`]: what goes on in the cluster.
+//! 3. [`peers`]: what gateways ask each other for these.
+//! 4. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP.
+//! 5. [`error`]: what can go wrong; [`openapi`]: the specification, made from the code.
+
+mod caller;
+mod channels;
+mod connections;
+mod error;
+mod idempotency;
+mod inbox;
+mod openapi;
+mod peers;
+mod publish;
+mod routes;
+mod stats;
+
+use std::{str::FromStr, sync::Arc};
+
+use broker_core::{
+    ErrorCode, NodeId,
+    name::NameError,
+    ports::{Bus, Presence, Sessions},
+    session::Rules,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub(crate) use inbox::serve as serve_inbox;
+pub(crate) use routes::router;
+
+use crate::{
+    auth::ApiKeys,
+    clock,
+    hub::Hub,
+    telemetry::{Source, Tracing},
+};
+use error::ApiError;
+use publish::Publisher;
+
+/// Messages of a batch.
+const MAX_BATCH: usize = 1_000;
+/// Channels, users and roles that one message is published to.
+const MAX_TARGETS: usize = 100;
+/// Messages of a batch, each counted once for each of its targets.
+const MAX_COPIES: usize = 10_000;
+/// Connections and users that one message must not reach.
+const MAX_EXCLUDED: usize = 1_000;
+/// Entries of a list in one answer.
+const MAX_PAGE: usize = 1_000;
+/// The same, where the request does not say.
+const USUAL_PAGE: usize = 100;
+
+/// What the API works with.
+#[derive(Debug)]
+pub(crate) struct Deps {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) presence: Arc<dyn Presence>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) api_keys: Arc<ApiKeys>,
+    pub(crate) tracing: Arc<Tracing>,
+    pub(crate) node: NodeId,
+}
+
+impl Deps {
+    fn publisher(&self, source: Source, trace: Option<Arc<str>>) -> Publisher {
+        let (bus, tracing) = (Arc::clone(&self.bus), Arc::clone(&self.tracing));
+        Publisher { bus, tracing, source, trace, now: clock::wall() }
+    }
+}
+
+/// Whether an answer speaks for the whole cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Coverage {
+    /// Whether something may be missing from this answer.
+    partial: bool,
+    /// Gateways that did not answer in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
+    /// Why something may be missing.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Coverage {
+    fn partial(reason: impl Into<String>) -> Self {
+        Self { partial: true, missing: Vec::new(), reason: Some(reason.into()) }
+    }
+}
+
+fn page_size(limit: Option<usize>) -> Result<usize, ApiError> {
+    match limit {
+        None => Ok(USUAL_PAGE),
+        Some(limit) if (1..=MAX_PAGE).contains(&limit) => Ok(limit),
+        Some(_) => Err(ApiError::bad_request(format!("`limit` is between 1 and {MAX_PAGE}"))),
+    }
+}
+
+fn parse_name<T: FromStr<Err = NameError>>(member: &str, text: &str) -> Result<T, ApiError> {
+    const SHOWN: usize = 60;
+    text.parse().map_err(|error: NameError| {
+        let shown: String = text.chars().take(SHOWN).collect();
+        ApiError::new(ErrorCode::InvalidName, format!("`{member}`, `{shown}`: {error}"))
+    })
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("structs of text and numbers have a JSON form")
+}
+
+#[cfg(test)]
+mod tests;

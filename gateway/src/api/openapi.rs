@@ -1,0 +1,126 @@
+//! The OpenAPI document, and the page that shows it.
+
+use axum::{
+    body::Bytes,
+    http::{HeaderValue, header},
+    response::{Html, IntoResponse, Response},
+};
+use utoipa::{
+    IntoResponses, Modify, OpenApi,
+    openapi::{
+        Components,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use super::error::Problem;
+
+/// Everything but the operations.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Fanfare",
+        description = "What services and operators ask of Fanfare, a realtime message broker.\n\n\
+            Errors are RFC 9457 problems. Decide by `code`, which is stable, and by `retry`. \
+            Every operation is also served over NATS, as a request to `fanfare.api.<operation>`.",
+    ),
+    tags(
+        (name = "messages", description = "For services, with an API key of scope `publish`."),
+        (name = "cluster", description = "For operators, with an API key of scope `admin`. Answers are \
+            about the whole cluster; where a part of it could not be asked, `partial` says so."),
+    ),
+    security(("bearer" = []), ("api_key" = [])),
+    components(schemas(Problem<'static>)),
+    modifiers(&Schemes),
+)]
+struct Base;
+
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Components::new);
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
+        components.add_security_scheme("api_key", header);
+    }
+}
+
+pub(super) fn base() -> utoipa::openapi::OpenApi {
+    Base::openapi()
+}
+
+/// What can go wrong with a publish.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum PublishErrors<'a> {
+    /// The request, or its only message, is not of its form (`bad_request`, `invalid_name`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem<'a>),
+    /// No API key, or an unknown one (`unauthorized`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem<'a>),
+    /// The API key lacks the scope (`forbidden`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem<'a>),
+    /// A request with this idempotency key is under way (`conflict`): repeat this one later.
+    #[response(status = 409, content_type = "application/problem+json")]
+    UnderWay(Problem<'a>),
+    /// The body, or its only message, is too large (`message_too_large`).
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem<'a>),
+    /// The body is not declared as JSON (`unsupported_media_type`).
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem<'a>),
+    /// The namespace is not declared (`unknown_namespace`), or the idempotency key was used for
+    /// another body (`conflict`).
+    #[response(status = 422, content_type = "application/problem+json")]
+    Refused(Problem<'a>),
+    /// The bus or, with an idempotency key, the store is away or overloaded (`unavailable`,
+    /// `overloaded`): nothing was done.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem<'a>),
+    /// The bus went away before it confirmed (`unknown`): repeat the request with the `id` that
+    /// the problem names.
+    #[response(status = 504, content_type = "application/problem+json")]
+    Unknown(Problem<'a>),
+}
+
+/// What can go wrong with an operator's request.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum AdminErrors<'a> {
+    /// The request is not of its form (`bad_request`, `invalid_name`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem<'a>),
+    /// No API key, or an unknown one (`unauthorized`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem<'a>),
+    /// The API key lacks the scope (`forbidden`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem<'a>),
+    /// There is no such thing (`not_found`).
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem<'a>),
+    /// The store is away (`unavailable`).
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem<'a>),
+    /// Not every gateway answered, and the others know no such thing (`unknown`).
+    #[response(status = 504, content_type = "application/problem+json")]
+    Unknown(Problem<'a>),
+}
+
+/// `/openapi.json`
+pub(super) fn json(document: Bytes) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], document).into_response()
+}
+
+/// `/docs`: a page that needs nothing from elsewhere, and runs nothing that is not in it.
+pub(super) async fn page() -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                  connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let headers = [(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy))];
+    (headers, Html(include_str!("docs.html"))).into_response()
+}

@@ -1,0 +1,207 @@
+//! What gateways ask each other, as versioned JSON.
+//!
+//! Gateways of two versions may run side by side: members that are not known are ignored, and a
+//! question that is not known is answered as such.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use broker_core::{CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Coverage, Deps, error::ApiError};
+use crate::hub::Hub;
+
+const VERSION: u8 = 1;
+/// How long other gateways may take.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// A question to every gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(super) enum Ask {
+    /// Which channels and patterns have subscribers.
+    Channels(Wanted),
+    /// End this connection, if you have it.
+    CloseConnection { connection: String, reconnect: bool },
+    /// End this user's connections.
+    CloseUser { user: String, reconnect: bool },
+}
+
+/// Which channels are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    pub(super) prefix: String,
+    /// Only names behind this one.
+    pub(super) after: Option<String>,
+    pub(super) limit: usize,
+}
+
+/// A channel or pattern, and how many connections are subscribed to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Channel)]
+pub(super) struct Subscribed {
+    /// Channel name or pattern.
+    #[schema(example = "venue:42")]
+    pub(super) name: String,
+    /// Whether it is a pattern.
+    #[serde(default)]
+    pub(super) pattern: bool,
+    /// Connections that are subscribed to it by this very name.
+    pub(super) subscribers: u64,
+}
+
+impl Wanted {
+    /// The first of what is wanted, in order, and whether there is more. A channel and a pattern
+    /// of the same name stay together, so that `after` can part the list between any two names.
+    pub(super) fn select(&self, all: impl Iterator<Item = Subscribed>) -> (Vec<Subscribed>, bool) {
+        let wanted = |entry: &Subscribed| {
+            entry.name.starts_with(&self.prefix)
+                && self.after.as_ref().is_none_or(|after| entry.name > *after)
+        };
+        let mut list: Vec<Subscribed> = all.filter(wanted).collect();
+        list.sort_unstable_by(|a, b| (&a.name, a.pattern).cmp(&(&b.name, b.pattern)));
+        let mut end = self.limit.min(list.len());
+        while (1..list.len()).contains(&end) && list[end].name == list[end - 1].name {
+            end += 1;
+        }
+        let more = end < list.len();
+        list.truncate(end);
+        (list, more)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Envelope<T> {
+    v: u8,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// One gateway's answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Reply {
+    node: String,
+    answer: Content,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Content {
+    Channels {
+        list: Vec<Subscribed>,
+        more: bool,
+    },
+    Closed(u64),
+    /// The question is of a version that this gateway does not know.
+    NotUnderstood,
+}
+
+/// The code that a connection is closed with.
+pub(super) const fn close_code(reconnect: bool) -> CloseCode {
+    if reconnect { CloseCode::Reconnect } else { CloseCode::Disconnected }
+}
+
+/// This gateway's answer.
+pub(super) fn answer(question: &[u8], hub: &Hub, node: &NodeId) -> Bytes {
+    let answer = match serde_json::from_slice::<Envelope<Ask>>(question) {
+        Ok(Envelope { v: VERSION, content: ask }) => reply(ask, hub),
+        Ok(_) | Err(_) => Content::NotUnderstood,
+    };
+    let reply = Reply { node: node.to_string(), answer };
+    super::json(&Envelope { v: VERSION, content: reply }).into()
+}
+
+fn reply(ask: Ask, hub: &Hub) -> Content {
+    match ask {
+        Ask::Channels(wanted) => {
+            let interests = hub.subscriptions();
+            let (list, more) =
+                wanted.select(interests.iter().map(|(interest, count)| Subscribed {
+                    name: interest.to_string(),
+                    pattern: matches!(interest, Interest::Pattern(_)),
+                    subscribers: *count as u64,
+                }));
+            Content::Channels { list, more }
+        }
+        Ask::CloseConnection { connection, reconnect } => {
+            let connection = connection.parse::<ConnectionId>();
+            let closed = connection.is_ok_and(|id| hub.close(id, close_code(reconnect)));
+            Content::Closed(closed.into())
+        }
+        Ask::CloseUser { user, reconnect } => {
+            let user = user.parse::<UserId>();
+            Content::Closed(
+                user.map_or(0, |user| hub.close_user(&user, close_code(reconnect)) as u64),
+            )
+        }
+    }
+}
+
+/// What came back from a question.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) contents: Vec<Content>,
+    pub(super) coverage: Coverage,
+}
+
+impl Round {
+    pub(super) fn closed(&self) -> u64 {
+        let closed =
+            |content: &Content| if let Content::Closed(count) = content { *count } else { 0 };
+        self.contents.iter().map(closed).sum()
+    }
+
+    /// That nothing was found, if that can be said.
+    pub(super) fn not_found(self, what: &str) -> ApiError {
+        if !self.coverage.partial {
+            return ApiError::new(ErrorCode::NotFound, format!("there is no such {what}"));
+        }
+        let reason = self.coverage.reason.unwrap_or_default();
+        let text = format!("the {what} was not found, but {reason}: repeat the request");
+        ApiError::new(ErrorCode::Unknown, text)
+    }
+}
+
+/// Asks every gateway, this one included. Where the bus is away, this one alone answers.
+pub(super) async fn ask(deps: &Deps, ask: &Ask) -> Round {
+    let question = Bytes::from(super::json(&Envelope { v: VERSION, content: ask }));
+    let known = deps.presence.gateways().await.ok().map(|leases| {
+        let others = leases.into_iter().map(|lease| lease.node.to_string());
+        others.chain([deps.node.to_string()]).collect::<BTreeSet<String>>()
+    });
+    let expected = known.as_ref().map_or(usize::MAX, BTreeSet::len);
+    let (answers, bus) = match deps.bus.ask_gateways(question.clone(), expected, WAIT).await {
+        Ok(answers) => (answers, Ok(())),
+        Err(error) => (vec![answer(&question, &deps.hub, &deps.node)], Err(error)),
+    };
+    let replies: Vec<Reply> = answers.iter().filter_map(|answer| read(answer)).collect();
+    let missing: Vec<String> = known
+        .iter()
+        .flatten()
+        .filter(|node| replies.iter().all(|reply| reply.node != **node))
+        .cloned()
+        .collect();
+    let reason = match (bus, &known) {
+        (Err(error), _) => Some(format!("{error}, so only this gateway was asked")),
+        (Ok(()), None) => Some(
+            "the store is not in reach, so it is not known which gateways there are".to_owned(),
+        ),
+        (Ok(()), Some(_)) if missing.is_empty() => None,
+        (Ok(()), Some(_)) => Some("some gateways did not answer in time".to_owned()),
+    };
+    Round {
+        contents: replies.into_iter().map(|reply| reply.answer).collect(),
+        coverage: Coverage { partial: reason.is_some(), missing, reason },
+    }
+}
+
+/// An answer that says something; a gateway that did not understand counts as missing.
+fn read(answer: &[u8]) -> Option<Reply> {
+    let envelope: Envelope<Reply> = serde_json::from_slice(answer).ok()?;
+    let understood =
+        envelope.v == VERSION && !matches!(envelope.content.answer, Content::NotUnderstood);
+    understood.then_some(envelope.content)
+}

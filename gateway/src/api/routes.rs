@@ -1,0 +1,316 @@
+//! The API over HTTP.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{
+        DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Query, Request, State,
+        rejection::BytesRejection,
+    },
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use broker_core::ErrorCode;
+use serde::{Serialize, de::DeserializeOwned};
+use tracing::Instrument as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Deps,
+    caller::{Admin, Publisher},
+    channels::{self, ChannelsBody, ChannelsQuery},
+    connections::{
+        self, CloseQuery, ClosedBody, ConnectionBody, ConnectionsBody, ConnectionsQuery,
+    },
+    error::ApiError,
+    idempotency::{self, Kept, Key},
+    openapi::{self, AdminErrors, PublishErrors},
+    publish::{self, AnswerBody, Ids, PublishBody},
+    stats::{self, StatsBody},
+};
+use crate::telemetry::Source;
+
+/// Largest body of a request; larger where a single message may be.
+const BODY_BYTES: usize = 8 << 20;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// All routes of the API, below `/v1`, with `/openapi.json` and `/docs`.
+pub(crate) fn router(deps: Arc<Deps>) -> Router {
+    let message_bytes = deps.rules.limits.message_bytes;
+    // In base64, with escapes and names around it, a message takes less than twice its size.
+    let body_bytes = BODY_BYTES.max(message_bytes.saturating_mul(2).saturating_add(1 << 20));
+    let (router, document) = documented().split_for_parts();
+    let document = Bytes::from(super::json(&document));
+    router
+        .route("/openapi.json", get(move || async move { openapi::json(document) }))
+        .route("/docs", get(openapi::page))
+        .route("/v1/{*rest}", any(no_route))
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(middleware::from_fn(trace))
+        .with_state(deps)
+}
+
+/// The routes with their specification.
+fn documented() -> OpenApiRouter<Arc<Deps>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(publish_messages))
+        .routes(routes!(list_channels))
+        .routes(routes!(list_connections))
+        .routes(routes!(find_connection, close_connection))
+        .routes(routes!(close_user))
+        .routes(routes!(read_stats))
+}
+
+/// Publish
+///
+/// One message, or a batch whose messages are published in order, each with its own result.
+///
+/// A batch is answered with 200, whatever became of its messages; a single message is, if it
+/// reached at least one of its targets. With an `Idempotency-Key`, a request that is repeated
+/// within two minutes is carried out once and answered as the first time. Where that answer was
+/// such that a repetition could better it (`retry` other than `no`), it publishes everything
+/// anew, under the same message ids. While the store is away, requests with a key are refused.
+#[utoipa::path(
+    post,
+    path = "/v1/publish",
+    operation_id = "publish",
+    tag = "messages",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat: 1 to 255 printable characters, fresh for each request."),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context."),
+    ),
+    request_body = PublishBody<'static>,
+    responses(
+        (status = 200, description = "What became of it.", body = AnswerBody<'static>, headers(
+            ("Idempotent-Replayed" = bool, description = "`true` where the request had been carried out before."),
+        )),
+        PublishErrors<'static>,
+    ),
+)]
+async fn publish_messages(
+    State(deps): State<Arc<Deps>>,
+    caller: Publisher,
+    headers: HeaderMap,
+    Payload(body): Payload,
+) -> Result<Response, ApiError> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let publisher = deps.publisher(Source::Http, text("traceparent").map(Into::into));
+    let command = publish::read(&body, &deps.rules, publisher.now)?;
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        let answer = publish::publish(&publisher, command, &Ids::Random).await?;
+        return Ok(json(answer.body));
+    };
+    let key = Key::new(&format!("key:{}", caller.key_id), key.to_str().unwrap_or(""), &body)?;
+    let kept = {
+        let ids = Ids::Of(key.clone());
+        let work = async move { publish::publish(&publisher, command, &ids).await };
+        idempotency::once(&deps.sessions, key, work).await?
+    };
+    let Kept { body, replayed } = kept;
+    let mut response = json(body);
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// List channels
+///
+/// Channels and patterns with subscribers, counted over all gateways.
+#[utoipa::path(
+    get,
+    path = "/v1/channels",
+    operation_id = "listChannels",
+    tag = "cluster",
+    params(ChannelsQuery),
+    responses((status = 200, description = "Channels, by name.", body = ChannelsBody), AdminErrors<'static>),
+)]
+async fn list_channels(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Params(query): Params<ChannelsQuery>,
+) -> Result<Response, ApiError> {
+    Ok(answer(&channels::list(&deps, query).await?))
+}
+
+/// List connections
+///
+/// With the store away: those of the gateway that answers.
+#[utoipa::path(
+    get,
+    path = "/v1/connections",
+    operation_id = "listConnections",
+    tag = "cluster",
+    params(ConnectionsQuery),
+    responses((status = 200, description = "Connections.", body = ConnectionsBody), AdminErrors<'static>),
+)]
+async fn list_connections(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Params(query): Params<ConnectionsQuery>,
+) -> Result<Response, ApiError> {
+    Ok(answer(&connections::list(&deps, query).await?))
+}
+
+/// Get a connection
+#[utoipa::path(
+    get,
+    path = "/v1/connections/{id}",
+    operation_id = "getConnection",
+    tag = "cluster",
+    params(("id" = String, Path, description = "The connection's id.")),
+    responses((status = 200, description = "The connection.", body = ConnectionBody), AdminErrors<'static>),
+)]
+async fn find_connection(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(id): Segment,
+) -> Result<Response, ApiError> {
+    Ok(answer(&connections::find(&deps, &id).await?))
+}
+
+/// Close a connection
+#[utoipa::path(
+    delete,
+    path = "/v1/connections/{id}",
+    operation_id = "closeConnection",
+    tag = "cluster",
+    params(("id" = String, Path, description = "The connection's id."), CloseQuery),
+    responses((status = 200, description = "How many were told to end.", body = ClosedBody), AdminErrors<'static>),
+)]
+async fn close_connection(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(id): Segment,
+    Params(query): Params<CloseQuery>,
+) -> Result<Response, ApiError> {
+    Ok(answer(&connections::close(&deps, &id, &query).await?))
+}
+
+/// Close a user's connections
+///
+/// Wherever they are. That there were none is no error.
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}/connections",
+    operation_id = "closeUser",
+    tag = "cluster",
+    params(("user" = String, Path, description = "The user's id."), CloseQuery),
+    responses((status = 200, description = "How many were told to end.", body = ClosedBody), AdminErrors<'static>),
+)]
+async fn close_user(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(user): Segment,
+    Params(query): Params<CloseQuery>,
+) -> Result<Response, ApiError> {
+    Ok(answer(&connections::close_user(&deps, &user, &query).await?))
+}
+
+/// Read statistics
+///
+/// Sums over all gateways, and each gateway's share.
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    operation_id = "readStats",
+    tag = "cluster",
+    responses((status = 200, description = "The figures.", body = StatsBody), AdminErrors<'static>),
+)]
+async fn read_stats(State(deps): State<Arc<Deps>>, _: Admin) -> Response {
+    answer(&stats::read(&deps).await)
+}
+
+fn answer(body: &impl Serialize) -> Response {
+    json(super::json(body).into())
+}
+
+fn json(body: Bytes) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    let text = format!("there is no {}; /docs lists what there is", uri.path());
+    ApiError::new(ErrorCode::NotFound, text)
+}
+
+async fn no_method(request: Request) -> ApiError {
+    let text = format!("{} is not for {}", request.uri().path(), request.method());
+    ApiError::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
+}
+
+/// One span for each request.
+async fn trace(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let span = tracing::info_span!("api", method = %request.method(), route);
+    next.run(request).instrument(span).await
+}
+
+/// The JSON of a request.
+struct Payload(Bytes);
+
+impl FromRequest<Arc<Deps>> for Payload {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            let text = "the body must be JSON: send `Content-Type: application/json`";
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Err(ApiError::http(status, "unsupported_media_type", text));
+        }
+        Bytes::from_request(request, deps)
+            .await
+            .map(Self)
+            .map_err(|rejection| unreadable(&rejection))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let text = "the body is larger than this gateway takes: send a batch in parts";
+        return ApiError::new(ErrorCode::MessageTooLarge, text);
+    }
+    ApiError::bad_request(format!("the body broke off: {rejection}"))
+}
+
+/// What stands behind `?`.
+struct Params<T>(T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Deps>> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deps>) -> Result<Self, ApiError> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+        }
+    }
+}
+
+/// The one variable segment of a path.
+struct Segment(String);
+
+impl FromRequestParts<Arc<Deps>> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+        match Path::from_request_parts(parts, deps).await {
+            Ok(Path(segment)) => Ok(Self(segment)),
+            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+        }
+    }
+}

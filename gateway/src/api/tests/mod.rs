@@ -1,0 +1,6 @@
+mod cluster;
+mod fakes;
+mod http;
+mod inbox;
+mod publish;
+mod support;

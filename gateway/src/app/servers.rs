@@ -1,0 +1,104 @@
+//! The listeners, and what is served on each.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, middleware, response::Response};
+use tokio::{net::TcpListener, time};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Gateway, StartError, Started};
+use crate::{
+    api,
+    config::Config,
+    connection,
+    listener::{self, Server},
+    probes,
+    telemetry::Metrics,
+};
+
+/// How long requests under way may take to end, once the gateway is drained.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// Sockets that are bound, so that a start fails before anything else is touched.
+pub(super) struct Listeners {
+    public: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+/// What listens.
+pub(super) struct Servers {
+    pub(super) started: Started,
+    requests: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Listeners {
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let mut public = Vec::new();
+        for address in &config.http.listen {
+            public.push(bind(*address).await?);
+        }
+        Ok(Self { public, admin: bind(config.http.admin_listen).await? })
+    }
+
+    /// Clients and, where it is public, the API on the public listeners; health, metrics and the
+    /// API on the admin listener.
+    pub(super) fn serve(self, config: &Config, gateway: &Gateway) -> Result<Servers, StartError> {
+        let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
+        let mut public = connection::router(&gateway.admission, &config.http.paths);
+        if config.http.public_api {
+            public = public.merge(api.clone());
+        }
+        let admin = probes::router(Arc::clone(&gateway.probes)).merge(api);
+        let tls = match config.http.tls() {
+            Some((cert, key)) => Some(listener::tls_acceptor(cert, key).map_err(StartError::Tls)?),
+            None => None,
+        };
+        let (requests, stop) = (TaskTracker::new(), CancellationToken::new());
+        let server = |router: Router, tls| Server {
+            router,
+            tls,
+            header_timeout: config.http.header_timeout,
+            max_header_bytes: config.http.max_header_bytes,
+            tasks: requests.clone(),
+            stop: stop.clone(),
+        };
+        let mut started = Started { public: Vec::new(), admin: local_address(&self.admin)? };
+        for listener in self.public {
+            started.public.push(local_address(&listener)?);
+            tokio::spawn(server(public.clone(), tls.clone()).run(listener));
+        }
+        tokio::spawn(server(admin, None).run(self.admin));
+        Ok(Servers { started, requests, stop })
+    }
+}
+
+impl Servers {
+    /// Accepts nothing more, and waits a moment for requests under way.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.requests.close();
+        if time::timeout(LAST_REQUESTS, self.requests.wait()).await.is_err() {
+            tracing::debug!("requests were still under way at the end");
+        }
+    }
+}
+
+fn counted(router: Router, metrics: &Arc<Metrics>) -> Router {
+    let metrics = Arc::clone(metrics);
+    router.layer(middleware::map_response(move |response: Response| {
+        let metrics = Arc::clone(&metrics);
+        async move {
+            metrics.http_request(response.status().as_u16());
+            response
+        }
+    }))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Other(error.to_string()))
+}

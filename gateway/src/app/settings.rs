@@ -1,0 +1,91 @@
+//! From configuration to what each part goes by.
+
+use std::sync::Arc;
+
+use broker_core::{
+    NodeId,
+    session::{Limits, Rules},
+};
+use tokio_util::task::TaskTracker;
+
+use super::StartError;
+use crate::{
+    config::Config,
+    connection::{Admission, Deps, WireLimits},
+    telemetry::{Metrics, TelemetryOptions, Tracing},
+};
+
+pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
+    let declared = config.namespaces.declared.keys().map(ToString::to_string);
+    let served = broker_core::access::SERVER_NAMESPACES.iter().map(ToString::to_string);
+    let metrics = Metrics::new(declared.chain(served))
+        .map_err(|error| StartError::Other(error.to_string()))?;
+    Ok(Arc::new(metrics))
+}
+
+pub(super) fn tracing(config: &Config, node: &NodeId) -> Result<Tracing, StartError> {
+    let options = TelemetryOptions {
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        trace_sample: config.telemetry.trace_sample,
+        trust_client_trace: config.telemetry.trust_client_trace,
+        system: if config.nats.url.is_empty() { "fanfare" } else { "nats" },
+        node: node.clone(),
+    };
+    Tracing::start(&options).map_err(|error| StartError::Other(error.to_string()))
+}
+
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules {
+        namespaces: config.namespaces.clone(),
+        limits: Limits {
+            subscriptions: config.limits.subscriptions,
+            message_bytes: config.limits.message_bytes,
+            in_flight: config.limits.in_flight,
+            connect_timeout: config.limits.connect_timeout,
+            ping_interval: config.heartbeat.interval,
+            pong_timeout: config.heartbeat.timeout,
+            expiry_warning: config.auth.expiry_warning,
+            request_timeout: config.limits.request_timeout,
+        },
+        anonymous: config.auth.anonymous,
+    }
+}
+
+/// A frame may carry several commands, and a message over its limit is to be answered, not to end
+/// the connection: so frames may be somewhat larger than messages.
+pub(super) fn wire_limits(config: &Config) -> WireLimits {
+    WireLimits {
+        queue_bytes: config.limits.queue_bytes,
+        frame_bytes_before_connect: config.limits.unauthenticated_message_bytes,
+        frame_bytes: config.limits.message_bytes.saturating_mul(2).saturating_add(4096),
+        control_frames_per_second: config.limits.control_frames_per_second,
+    }
+}
+
+pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {
+    let max_connections = match config.http.max_connections {
+        0 => connections_by_open_files(),
+        configured => configured,
+    };
+    deps.metrics.connection_limit.set(i64::try_from(max_connections).unwrap_or(i64::MAX));
+    Admission {
+        deps,
+        tasks: TaskTracker::new(),
+        origins: config.http.allowed_origins.clone(),
+        query_token: config.http.query_token,
+        max_connections,
+        welcome: config.dev.is_some(),
+        echo: config.testing.echo,
+        closed: false.into(),
+    }
+}
+
+/// As many connections as there may be open files, less some for everything else.
+fn connections_by_open_files() -> usize {
+    const RESERVED: u64 = 128;
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the limit of open files is not known; taking 1024");
+        1024
+    });
+    usize::try_from(limit.saturating_sub(RESERVED).max(1)).unwrap_or(usize::MAX)
+}

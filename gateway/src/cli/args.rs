@@ -1,0 +1,175 @@
+//! What can be typed.
+
+use std::{path::PathBuf, time::Duration};
+
+use broker_core::EventName;
+use clap::{Args, Parser, Subcommand};
+
+use super::exit;
+
+/// Fanfare, a realtime message broker.
+#[derive(Debug, Parser)]
+#[command(name = "fanfare", version, after_help = exit::HELP, propagate_version = false)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a gateway.
+    Serve(GatewayArguments),
+    /// Run a gateway for development: insecure, with everything allowed and a token to copy.
+    Dev(GatewayArguments),
+    #[command(flatten)]
+    Tool(ToolCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ToolCommand {
+    /// Check and show configurations.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make and read tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Publish a message, and wait until it is accepted.
+    Pub(PubArguments),
+    /// Subscribe, and print each message as a line of JSON.
+    Sub(SubArguments),
+    /// Make API keys.
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Options of `serve` and `dev`; each beats the file and the environment.
+#[derive(Debug, Args)]
+pub(super) struct GatewayArguments {
+    /// Configuration file [also: environment variable FANFARE_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Address to listen on, as IP:PORT; may be repeated.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Vec<String>,
+    /// Address of the operators' listener, as IP:PORT.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) admin_listen: Option<String>,
+    /// URLs of the NATS servers, with commas.
+    #[arg(long, value_name = "URL")]
+    pub(super) nats: Option<String>,
+    /// URL of the Redis server, without password: that is for redis.url_file.
+    #[arg(long, value_name = "URL")]
+    pub(super) redis: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check a configuration file, together with the environment.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print the configuration in force and where each value came from.
+    Show {
+        /// Configuration file [also: environment variable FANFARE_CONFIG].
+        #[arg(long = "config", value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print the reference of all options, as Markdown.
+    Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token with the secret of a configuration.
+    Mint(MintArguments),
+    /// Print what a token says; with --config, also whether it is good.
+    Inspect {
+        /// File that holds the token; without it, standard input.
+        file: Option<PathBuf>,
+        /// Verify it as a gateway with this configuration would.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MintArguments {
+    /// The user.
+    #[arg(long, value_name = "ID")]
+    pub(super) user: String,
+    /// A role; may be repeated.
+    #[arg(long, value_name = "ROLE")]
+    pub(super) role: Vec<String>,
+    /// A further claim; the value is JSON, or else text. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
+    pub(super) claim: Vec<(String, serde_json::Value)>,
+    /// How long it is valid.
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(super) ttl: Duration,
+    /// Configuration whose first HS key signs [also: FANFARE_CONFIG]; without one, the secret is
+    /// that of the environment variable JWT_SECRET.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// File that holds the HS256 secret to sign with instead.
+    #[arg(long, value_name = "FILE")]
+    pub(super) secret_file: Option<PathBuf>,
+}
+
+/// Which server, as whom.
+#[derive(Debug, Args)]
+pub(super) struct ServerArguments {
+    /// The gateway.
+    #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
+    pub(super) server: String,
+    /// File that holds the token [also: environment variable FANFARE_TOKEN, the token itself].
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PubArguments {
+    /// The channel.
+    pub(super) channel: String,
+    /// The message: JSON, or else text that is sent as a JSON string. `-` reads standard input.
+    pub(super) data: String,
+    /// What kind of thing it says.
+    #[arg(long)]
+    pub(super) event: Option<EventName>,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SubArguments {
+    /// The channels.
+    #[arg(required = true)]
+    pub(super) channels: Vec<String>,
+    /// Take the channels as patterns, such as `venue:*`.
+    #[arg(long)]
+    pub(super) pattern: bool,
+    /// End after this many messages.
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApiKeyCommand {
+    /// Print a new API key and its hash for the configuration.
+    Generate,
+}
+
+fn claim(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
+}

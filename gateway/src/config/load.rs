@@ -1,0 +1,189 @@
+//! From what was written to a [`Config`], or to everything that is wrong with it.
+
+use std::{fs, path::PathBuf};
+
+use toml::Value;
+
+use super::{
+    Config, DevSecrets,
+    env::Environment,
+    key::Key,
+    layers::{Layers, Origin},
+    problems::{Checks, ConfigErrors, Problem, problem},
+    schema::{self, Schema},
+    secret::{KeyHash, Secret},
+    sections::{Raw, access},
+};
+
+/// Names further apart than this are no misspellings of each other.
+const MIN_SIMILARITY: f64 = 0.75;
+
+/// The settings of `fanfare dev`, as a file.
+const DEV: &str = include_str!("dev.toml");
+
+/// What a configuration is made of; later fields win. It has no `Debug`: the environment holds
+/// secrets.
+#[derive(Clone, Default)]
+pub(crate) struct Sources {
+    /// Start from the insecure settings of `fanfare dev`.
+    pub(crate) dev: bool,
+    /// The configuration file.
+    pub(crate) file: Option<PathBuf>,
+    /// The environment.
+    pub(crate) env: Environment,
+    /// Flags of the command line: key, value, flag.
+    pub(crate) flags: Vec<(&'static str, Value, &'static str)>,
+}
+
+/// A configuration, and how it came about. It has no `Debug`: what was written holds secrets.
+pub(crate) struct Loaded {
+    /// Ready to use.
+    pub(crate) config: Config,
+    pub(super) raw: Raw,
+    pub(super) layers: Layers,
+}
+
+impl Sources {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once.
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigErrors> {
+        let schema = schema::generate();
+        let schema = Schema::new(&schema);
+        let mut layers = Layers::default();
+        let dev = self.dev.then(|| add_dev(&mut layers));
+        self.add_file(&mut layers).map_err(|problem| ConfigErrors(vec![problem]))?;
+        self.env.add_to(&mut layers, schema);
+        for (key, value, flag) in &self.flags {
+            layers.set(&Key::from(*key), value.clone(), Origin::Flag(flag));
+        }
+        let written = layers.clone();
+        let mut problems = Vec::new();
+        remove_unknown(&mut layers, schema, &mut problems);
+        let raw = read(&mut layers, schema, &mut problems);
+        let mut checks = Checks::new(&written, schema);
+        let config = resolve(raw.clone(), dev, &mut checks);
+        problems.extend(checks.finish());
+        if problems.is_empty() {
+            Ok(Loaded { config, raw, layers: written })
+        } else {
+            Err(ConfigErrors(problems))
+        }
+    }
+
+    fn add_file(&self, layers: &mut Layers) -> Result<(), Problem> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let whole = |origin, wanted| Problem { key: String::new(), value: None, origin, wanted };
+        let shared = path.as_path().into();
+        let at = |line| Origin::File { path: std::sync::Arc::clone(&shared), line };
+        let text = fs::read_to_string(path)
+            .map_err(|error| whole(at(0), format!("the file cannot be read: {error}")))?;
+        layers.add_toml(&text, at).map_err(|(origin, message)| whole(origin, message))
+    }
+}
+
+fn add_dev(layers: &mut Layers) -> DevSecrets {
+    layers.add_toml(DEV, |_| Origin::Dev).expect("dev.toml is tested");
+    let api_key = Secret::api_key();
+    let entry = toml::Table::from_iter([
+        ("id".to_owned(), "dev".into()),
+        ("hash".to_owned(), KeyHash::of(api_key.reveal()).to_string().into()),
+        ("scopes".to_owned(), vec!["publish", "admin"].into()),
+    ]);
+    layers.set(&Key::from("auth.api_keys"), vec![Value::Table(entry)].into(), Origin::Dev);
+    let secret = Secret::random().reveal().to_owned();
+    layers.set(&Key::from("auth.hmac_secret"), secret.into(), Origin::Dev);
+    DevSecrets { api_key }
+}
+
+/// Takes out what no option is called.
+fn remove_unknown(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) {
+    let mut unknown = Vec::new();
+    let values = Value::Table(layers.values().clone());
+    find_unknown(&values, schema, &Key::default(), &mut unknown);
+    for (key, wanted) in unknown {
+        problems.push(problem(layers, schema, &key, wanted));
+        layers.remove(&key);
+    }
+}
+
+fn find_unknown(value: &Value, schema: Schema<'_>, at: &Key, found: &mut Vec<(Key, String)>) {
+    match value {
+        Value::Table(table) if schema.is("object") => {
+            for (name, value) in table {
+                match schema.entry(name) {
+                    Some(inner) => find_unknown(value, inner, &at.entry(name), found),
+                    None => found.push((at.entry(name), suggest(name, schema))),
+                }
+            }
+        }
+        Value::Array(elements) => {
+            for (index, value) in elements.iter().enumerate() {
+                let key = at.element(index);
+                if let Some(inner) = schema.at(&Key(vec![super::key::Step::Index(index)])) {
+                    find_unknown(value, inner, &key, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn suggest(name: &str, schema: Schema<'_>) -> String {
+    let nearest = schema
+        .names()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((_, known)) => format!("there is no such option; did you mean `{known}`?"),
+        None => "there is no such option; `fanfare config docs` lists them".to_owned(),
+    }
+}
+
+/// Reads values as what they should be. One that is wrong is noted and taken out, until the rest
+/// can be read.
+fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) -> Raw {
+    loop {
+        let values = Value::Table(layers.values().clone());
+        let error = match serde_path_to_error::deserialize::<_, Raw>(values) {
+            Ok(raw) => return raw,
+            Err(error) => error,
+        };
+        let mut key = Key::from(error.path());
+        let secret = schema.at(&key).is_some_and(Schema::is_secret);
+        let message = if secret { "write it as text, in quotes" } else { error.inner().message() };
+        problems.push(problem(layers, schema, &key, message.to_owned()));
+        while !layers.remove(&key) {
+            match key.parent() {
+                Some(parent) => key = parent,
+                None => return Raw::default(),
+            }
+        }
+    }
+}
+
+fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config {
+    raw.http.check(checks);
+    raw.limits.check(checks);
+    raw.heartbeat.check(checks);
+    raw.presence.check(checks);
+    raw.drain.check(checks);
+    raw.telemetry.check(checks);
+    Config {
+        http: raw.http,
+        auth: raw.auth.resolve(checks),
+        namespaces: access::resolve(raw.namespaces, raw.connect, checks),
+        limits: raw.limits,
+        heartbeat: raw.heartbeat,
+        nats: raw.nats.resolve(checks),
+        redis: raw.redis.resolve(checks),
+        presence: raw.presence,
+        drain: raw.drain,
+        telemetry: raw.telemetry,
+        testing: raw.testing,
+        dev,
+    }
+}

@@ -1,0 +1,118 @@
+//! Configuration: from defaults, a file, the environment and flags to one checked [`Config`].
+//!
+//! 1. [`sections`]: every option, documented where it is declared.
+//! 2. [`load`]: how the sources become a [`Config`].
+//! 3. [`layers`]: values with their origins; [`env`]: the environment.
+//! 4. [`problems`]: what is wrong, all at once.
+//! 5. [`show`] and [`docs`]: what is in force, and what there is.
+//!
+//! `config` and `figment` are not used: neither tells the line of a value nor finds more than one
+//! problem, and both guess the type of an environment variable from its text (a secret of digits
+//! becomes a number), where the schema knows it.
+
+pub(crate) mod docs;
+pub(crate) mod env;
+mod key;
+pub(crate) mod layers;
+pub(crate) mod load;
+pub(crate) mod problems;
+mod schema;
+pub(crate) mod secret;
+pub(crate) mod sections;
+pub(crate) mod show;
+mod text;
+
+use broker_core::access::Namespaces;
+pub(crate) use env::Environment;
+pub(crate) use load::{Loaded, Sources};
+pub(crate) use secret::Secret;
+pub(crate) use sections::{
+    auth::{Algorithm, ApiKeyEntry, Auth, Claims, Key, Scope},
+    cluster::{Nats, Presence, Redis},
+    http::{AllowedOrigins, Http},
+    limits::{Drain, Heartbeat, Limits},
+    process::{LogFormat, Telemetry, Testing},
+};
+
+/// Everything that was configured, checked and ready to use.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Listeners, and what they accept from strangers.
+    pub(crate) http: Http,
+    /// Who may connect.
+    pub(crate) auth: Auth,
+    /// Who may do what, and what the server subscribes connections to.
+    pub(crate) namespaces: Namespaces,
+    /// What one connection may use.
+    pub(crate) limits: Limits,
+    /// How a connection that is gone is noticed.
+    pub(crate) heartbeat: Heartbeat,
+    /// The bus between gateways.
+    pub(crate) nats: Nats,
+    /// Where presence is kept.
+    pub(crate) redis: Redis,
+    /// How gateways know of each other's connections.
+    pub(crate) presence: Presence,
+    /// How connections are handed over when the gateway stops.
+    pub(crate) drain: Drain,
+    /// Logs and traces.
+    pub(crate) telemetry: Telemetry,
+    /// Switches for conformance tests.
+    pub(crate) testing: Testing,
+    /// What `fanfare dev` made up, to be shown at its start.
+    pub(crate) dev: Option<DevSecrets>,
+}
+
+/// Secrets made for one start of `fanfare dev`.
+#[derive(Debug, Clone)]
+pub(crate) struct DevSecrets {
+    /// The API key with all scopes.
+    pub(crate) api_key: Secret,
+}
+
+impl Config {
+    /// The insecure settings of `fanfare dev`, with a fresh secret and API key, for tests.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn dev() -> Self {
+        let sources = Sources { dev: true, ..Sources::default() };
+        sources.load().expect("dev.toml is tested").config
+    }
+
+    /// What is allowed but probably not meant, for the log at start.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut warn = |text: &str| warnings.push(text.to_owned());
+        if self.namespaces.declared.is_empty() && self.namespaces.fallback.is_none() {
+            warn(
+                "no namespace is declared, so clients can subscribe to nothing but their own \
+                 `user:` and `role:` channels: add [namespaces.NAME] to the configuration",
+            );
+        }
+        if self.auth.keys.is_empty() && self.auth.jwks_url.is_none() && !self.auth.anonymous {
+            warn(
+                "no key for tokens is configured, so nobody can connect: set auth.hmac_secret, \
+                 auth.keys or auth.jwks_url",
+            );
+        }
+        if self.dev.is_none() && self.http.allowed_origins == AllowedOrigins::All {
+            warn("http.allowed_origins lets pages of every web site connect: list your origins");
+        }
+        for key in &self.auth.keys {
+            if key.algorithm.is_symmetric() && key.material.reveal().len() < 32 {
+                warn(
+                    "a secret for tokens has less than 32 bytes and might be guessed: make one \
+                     with `openssl rand -base64 32`",
+                );
+            }
+        }
+        if self.http.query_token {
+            warn("http.query_token is on: keep URLs with tokens out of the logs of your proxies");
+        }
+        warnings
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! `[http]`
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{problems::Checks, text};
+
+/// Listeners, and what they accept from strangers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http {
+    /// Addresses of the public listeners: WebSocket, and the HTTP API where `public_api` says so.
+    /// In a container, `["0.0.0.0:8080"]`. The environment variable `WEBSOCKET_PORT` replaces the
+    /// ports.
+    #[serde(with = "text::addresses")]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Address of the operators' listener: health, metrics and the HTTP API. Never expose it to
+    /// the internet.
+    #[serde(with = "text::address")]
+    #[schemars(with = "String")]
+    pub(crate) admin_listen: SocketAddr,
+    /// Paths of the public listeners on which the native WebSocket protocol is spoken.
+    pub(crate) paths: Vec<String>,
+    /// Web origins whose pages may connect, each as `scheme://host` or `scheme://host:port`,
+    /// compared exactly. Empty: only pages of the same host as the gateway. `"*"`: all of them;
+    /// then only the token protects users. Clients that are no browsers send no origin and are
+    /// not affected. Also: environment variable `ALLOWED_ORIGINS`, with commas.
+    pub(crate) allowed_origins: AllowedOrigins,
+    /// Whether the token may also come in the URL, as `?token=`. URLs end up in the logs of
+    /// proxies: leave it off where clients can send `connect`, a header or a subprotocol.
+    pub(crate) query_token: bool,
+    /// Whether the HTTP API `/v1` is also served on the public listeners. It needs an API key or
+    /// an authorised token there too.
+    pub(crate) public_api: bool,
+    /// Longest time from the opening of a TCP connection to the end of its request headers.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) header_timeout: Duration,
+    /// Largest request line and headers, together, in bytes; at least 8 KiB.
+    #[serde(with = "text::size")]
+    #[schemars(with = "String")]
+    pub(crate) max_header_bytes: usize,
+    /// Most connections at once; further ones are answered with 503. 0: as many as the limit of
+    /// open files allows.
+    pub(crate) max_connections: usize,
+    /// PEM file with the certificate chain of the public listeners. Give both it and `tls_key`,
+    /// or neither: then the listeners speak plain HTTP, for a proxy in front that ends TLS.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file with the private key that belongs to `tls_cert`.
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            paths: vec!["/ws".to_owned(), "/".to_owned()],
+            allowed_origins: AllowedOrigins::default(),
+            query_token: false,
+            public_api: true,
+            header_timeout: Duration::from_secs(5),
+            max_header_bytes: 16 << 10,
+            max_connections: 0,
+            tls_cert: None,
+            tls_key: None,
+        }
+    }
+}
+
+impl Http {
+    /// Certificate chain and private key, where the public listeners speak TLS.
+    #[must_use]
+    pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
+    }
+
+    pub(in crate::config) fn check(&self, checks: &mut Checks<'_>) {
+        if self.listen.is_empty() {
+            checks.fail("http.listen", "give at least one address, such as \"0.0.0.0:8080\"");
+        }
+        for (index, path) in self.paths.iter().enumerate() {
+            if !path.starts_with('/') {
+                checks.fail(&format!("http.paths[{index}]"), "a path starts with `/`");
+            }
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            let given = if self.tls_cert.is_some() { "http.tls_cert" } else { "http.tls_key" };
+            checks.fail(given, "give both `tls_cert` and `tls_key`, or neither");
+        }
+        if self.max_header_bytes < 8 << 10 {
+            checks.fail("http.max_header_bytes", "write at least \"8KiB\"");
+        }
+        checks.positive("http.header_timeout", self.header_timeout);
+    }
+}
+
+/// The web origins whose pages may connect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+#[schemars(with = "Vec<String>", inline)]
+pub(crate) enum AllowedOrigins {
+    /// Those of the host that the request itself names.
+    #[default]
+    SameHost,
+    /// Every one.
+    All,
+    /// These.
+    Only(Vec<String>),
+}
+
+impl AllowedOrigins {
+    /// Whether a request with this `Origin` header, sent to this host (`Host`, or `:authority`),
+    /// may come in. A request without `Origin` comes from no browser and is allowed.
+    #[must_use]
+    pub(crate) fn allow(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+        let Some(origin) = origin else { return true };
+        match self {
+            Self::All => true,
+            Self::Only(origins) => origins.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+            Self::SameHost => match (origin.split_once("://"), host) {
+                (Some(("http" | "https", authority)), Some(host)) => {
+                    authority.eq_ignore_ascii_case(host)
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+/// Why a text is not an origin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OriginError {
+    /// It is more or less than scheme, host and port.
+    #[error(
+        "`{0}` is not an origin: write scheme://host or scheme://host:port, without path and without final slash"
+    )]
+    Form(String),
+    /// `*` and others.
+    #[error("`*` allows every origin: write it alone, or leave it out")]
+    AllAndOthers,
+}
+
+impl TryFrom<Vec<String>> for AllowedOrigins {
+    type Error = OriginError;
+
+    fn try_from(origins: Vec<String>) -> Result<Self, OriginError> {
+        if origins.is_empty() {
+            return Ok(Self::SameHost);
+        }
+        if origins.iter().any(|origin| origin == "*") {
+            return if origins.len() == 1 { Ok(Self::All) } else { Err(OriginError::AllAndOthers) };
+        }
+        match origins.iter().find(|origin| !is_origin(origin)) {
+            Some(bad) => Err(OriginError::Form(bad.clone())),
+            None => Ok(Self::Only(origins)),
+        }
+    }
+}
+
+impl From<AllowedOrigins> for Vec<String> {
+    fn from(origins: AllowedOrigins) -> Self {
+        match origins {
+            AllowedOrigins::SameHost => Self::new(),
+            AllowedOrigins::All => vec!["*".to_owned()],
+            AllowedOrigins::Only(origins) => origins,
+        }
+    }
+}
+
+/// `null` is what sandboxed pages send; whoever trusts those writes it.
+fn is_origin(text: &str) -> bool {
+    text == "null"
+        || text.split_once("://").is_some_and(|(scheme, authority)| {
+            !scheme.is_empty()
+                && !authority.is_empty()
+                && !authority.contains(['/', '?', '#', '@', '*', ' '])
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(list: &[&str]) -> Result<AllowedOrigins, OriginError> {
+        list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>().try_into()
+    }
+
+    #[test]
+    fn only_the_very_origin_is_allowed() {
+        let listed = origins(&["https://app.example", "https://other.example:8443"]).unwrap();
+        for (origin, allowed) in [
+            (Some("https://app.example"), true),
+            (Some("HTTPS://APP.example"), true),
+            (Some("https://other.example:8443"), true),
+            (None, true),
+            (Some("http://app.example"), false),
+            (Some("https://app.example:8443"), false),
+            (Some("https://app.example.evil.net"), false),
+            (Some("https://evil-app.example"), false),
+            (Some("null"), false),
+            (Some(""), false),
+        ] {
+            assert_eq!(listed.allow(origin, Some("app.example")), allowed, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_list_only_pages_of_the_same_host_may_connect() {
+        let same = AllowedOrigins::SameHost;
+        assert!(same.allow(Some("http://localhost:8080"), Some("localhost:8080")));
+        assert!(same.allow(Some("https://Gate.example"), Some("gate.example")));
+        for (origin, host) in [
+            ("http://localhost:3000", Some("localhost:8080")),
+            ("http://localhost", Some("localhost:8080")),
+            ("null", Some("null")),
+            ("file://", Some("")),
+            ("http://gate.example", None),
+        ] {
+            assert!(!same.allow(Some(origin), host), "{origin}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused_when_it_is_configured() {
+        assert_eq!(origins(&["*"]).unwrap(), AllowedOrigins::All);
+        assert_eq!(origins(&["null"]).unwrap(), AllowedOrigins::Only(vec!["null".to_owned()]));
+        for bad in ["app.example", "https://", "https://a/", "https://*.a", "https://u@a", ""] {
+            assert!(origins(&[bad]).is_err(), "{bad}");
+        }
+        assert!(origins(&["*", "https://a"]).is_err());
+    }
+}

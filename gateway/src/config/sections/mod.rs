@@ -1,0 +1,32 @@
+//! The sections, each with its options, their defaults and their checks.
+//!
+//! The doc comments of the options are their one documentation: `docs/configuration.md` is made
+//! from them.
+
+pub(crate) mod access;
+pub(crate) mod auth;
+pub(crate) mod cluster;
+pub(crate) mod http;
+pub(crate) mod limits;
+pub(crate) mod process;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be configured, as it is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Raw {
+    pub(crate) http: http::Http,
+    pub(crate) auth: auth::RawAuth,
+    pub(crate) namespaces: access::RawNamespaces,
+    pub(crate) connect: access::RawConnect,
+    pub(crate) limits: limits::Limits,
+    pub(crate) heartbeat: limits::Heartbeat,
+    pub(crate) nats: cluster::RawNats,
+    pub(crate) redis: cluster::RawRedis,
+    pub(crate) presence: cluster::Presence,
+    pub(crate) drain: limits::Drain,
+    pub(crate) telemetry: process::Telemetry,
+    pub(crate) testing: process::Testing,
+}

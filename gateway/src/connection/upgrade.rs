@@ -1,0 +1,275 @@
+//! From an HTTP request to a connection: origin, dialect, token, and the raw socket.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, Version, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use broker_core::session::Token;
+use broker_protocol::{native, ws::handshake};
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+use super::{Connection, Deps, echo};
+use crate::{
+    config::AllowedOrigins,
+    problem::Problem,
+    socket::{Socket, TlsSocket},
+};
+
+/// Sub-protocol of the echo that conformance suites test the socket path with.
+const ECHO: &str = "fanfare.echo";
+/// A page to try the broker with; it needs nothing from elsewhere.
+const WELCOME: &str = include_str!("../../assets/welcome.html");
+/// What is kept of a client's name for itself, in bytes.
+const USER_AGENT_BYTES: usize = 120;
+
+/// Who is let in.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) origins: AllowedOrigins,
+    pub(crate) query_token: bool,
+    pub(crate) max_connections: usize,
+    /// Whether to show the welcome page to browsers that open `/`.
+    pub(crate) welcome: bool,
+    /// Whether `fanfare.echo` may be asked for.
+    pub(crate) echo: bool,
+    /// Set while the gateway drains.
+    pub(crate) closed: AtomicBool,
+}
+
+/// What the client has chosen.
+#[derive(Debug, PartialEq, Eq)]
+enum Dialect {
+    /// The native dialect; whether the client named it, and so must be answered with its name.
+    Native {
+        named: bool,
+    },
+    Echo,
+}
+
+/// Routes that speak WebSocket.
+pub(crate) fn router(admission: &Arc<Admission>, paths: &[String]) -> Router {
+    let mut router = Router::new();
+    for path in paths {
+        router = router.route(path, get(upgrade));
+    }
+    router.with_state(Arc::clone(admission))
+}
+
+async fn upgrade(
+    State(admission): State<Arc<Admission>>,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    if admission.welcome
+        && request.uri().path() == "/"
+        && !request.headers().contains_key(header::UPGRADE)
+    {
+        return Ok(Html(WELCOME).into_response());
+    }
+    let accept = check_handshake(&request)?;
+    if let Err(problem) = admission.admit(request.headers()) {
+        admission.deps.metrics.handshake(problem.code);
+        return Err(problem);
+    }
+    let dialect = choose(request.headers(), admission.echo)?;
+    let token = admission.token(&request);
+    let user_agent =
+        header_text(request.headers(), header::USER_AGENT).map(|text| cut(text).into());
+    let upgraded = hyper::upgrade::on(&mut request);
+    let deps = Arc::clone(&admission.deps);
+    match dialect {
+        Dialect::Echo => drop(admission.tasks.spawn(async move {
+            if let Some((socket, unread)) = raw_socket(upgraded).await {
+                echo::run(&deps, socket, unread).await;
+            }
+        })),
+        Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
+            if let Some((socket, unread)) = raw_socket(upgraded).await {
+                Connection::new(deps, socket, user_agent).run(token, unread).await;
+            }
+        })),
+    }
+    Ok(switching_protocols(&accept, &dialect))
+}
+
+fn check_handshake(request: &Request) -> Result<String, Problem> {
+    let version = if request.version() == Version::HTTP_11 { (1, 1) } else { (1, 0) };
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    handshake::accept_upgrade(request.method().as_str(), version, headers).map_err(|error| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let detail = format!(
+            "this is a WebSocket endpoint, and the request is no WebSocket upgrade: {error}"
+        );
+        let problem = Problem::new(status, "bad_upgrade", detail);
+        match error.header() {
+            Some(header) => problem.with_header(header),
+            None => problem,
+        }
+    })
+}
+
+fn switching_protocols(accept: &str, dialect: &Dialect) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = accept.parse() {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    let named = match dialect {
+        Dialect::Native { named: true } => native::SUBPROTOCOL,
+        Dialect::Native { named: false } => return response,
+        Dialect::Echo => ECHO,
+    };
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, header::HeaderValue::from_static(named));
+    response
+}
+
+impl Admission {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if self.closed.load(Ordering::Relaxed) {
+            let problem = Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "draining",
+                "this gateway is going away",
+            );
+            return Err(problem.with_header(("retry-after", "1")));
+        }
+        if self.deps.hub.connection_count() >= self.max_connections {
+            let detail =
+                format!("this gateway holds {} connections, its limit", self.max_connections);
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
+            return Err(problem.with_header(("retry-after", "5")));
+        }
+        // What is there but is no text matches nothing.
+        let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
+        if self.origins.allow(origin, header_text(headers, header::HOST)) {
+            return Ok(());
+        }
+        let origin = origin.unwrap_or_default();
+        let detail = format!("pages of {origin} may not connect: add it to http.allowed_origins");
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden_origin", detail))
+    }
+
+    /// From the `Authorization` header, a `fanfare.token.…` sub-protocol or, where it is allowed,
+    /// the query. Without one, the client sends it in `connect`.
+    fn token(&self, request: &Request) -> Option<Token> {
+        let bearer = header_text(request.headers(), header::AUTHORIZATION)
+            .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+        let offered =
+            || offers(request.headers()).find_map(|offer| offer.strip_prefix(native::TOKEN_PREFIX));
+        let query = || {
+            let query = request.uri().query().filter(|_| self.query_token)?;
+            query.split('&').find_map(|pair| pair.strip_prefix("token="))
+        };
+        bearer.or_else(offered).or_else(query).map(|text| Token::new(text.trim().to_owned()))
+    }
+}
+
+/// The first known sub-protocol that is offered; the native dialect where none is.
+fn choose(headers: &HeaderMap, echo: bool) -> Result<Dialect, Problem> {
+    let mut unknown = Vec::new();
+    for offer in offers(headers) {
+        match offer {
+            native::SUBPROTOCOL => return Ok(Dialect::Native { named: true }),
+            ECHO if echo => return Ok(Dialect::Echo),
+            _ if offer.starts_with(native::TOKEN_PREFIX) => {}
+            other => unknown.push(other),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(Dialect::Native { named: false });
+    }
+    let detail = format!(
+        "none of the sub-protocols {} is known; offer {}",
+        unknown.join(", "),
+        native::SUBPROTOCOL
+    );
+    Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
+}
+
+fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(handshake::protocols)
+}
+
+fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(USER_AGENT_BYTES)]
+}
+
+/// Takes the upgraded connection apart: what is left of hyper is dropped here, buffers and all.
+async fn raw_socket(upgrade: OnUpgrade) -> Option<(Box<dyn Socket>, Bytes)> {
+    let upgraded = match upgrade.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%error, "the client was gone before the upgrade");
+            return None;
+        }
+    };
+    take_apart::<TcpStream>(upgraded, |tcp| Box::new(tcp))
+        .or_else(|upgraded| {
+            take_apart::<tokio_rustls::server::TlsStream<TcpStream>>(upgraded, TlsSocket::boxed)
+        })
+        .map_err(|_| tracing::error!("the upgraded connection is of a kind that no listener makes"))
+        .ok()
+}
+
+fn take_apart<T: hyper_util_io::Stream>(
+    upgraded: Upgraded,
+    socket: impl FnOnce(T) -> Box<dyn Socket>,
+) -> Result<(Box<dyn Socket>, Bytes), Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<T>>()?;
+    Ok((socket(parts.io.into_inner()), parts.read_buf))
+}
+
+/// What can be upgraded: hyper needs to name the type that it hands back.
+mod hyper_util_io {
+    use tokio::io::{AsyncRead, AsyncWrite};
+
+    pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+    impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_known_dialect_is_spoken() {
+        let choose = |offer: &str| {
+            let mut headers = HeaderMap::new();
+            if !offer.is_empty() {
+                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer.parse().unwrap());
+            }
+            choose(&headers, false).map_err(|problem| problem.code)
+        };
+        assert_eq!(choose(""), Ok(Dialect::Native { named: false }));
+        assert_eq!(choose("mqtt, fanfare.v1"), Ok(Dialect::Native { named: true }));
+        assert_eq!(choose("fanfare.token.abc"), Ok(Dialect::Native { named: false }));
+        assert_eq!(choose("fanfare.v1, fanfare.token.abc"), Ok(Dialect::Native { named: true }));
+        assert_eq!(choose("fanfare.echo"), Err("unknown_subprotocol"));
+        assert_eq!(choose("mqtt"), Err("unknown_subprotocol"));
+    }
+}

@@ -1,0 +1,147 @@
+//! What the bus is asked for: once for all connections that want it, and a while longer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use broker_core::{
+    Interest,
+    ports::{BoxFuture, Bus, BusError},
+};
+use futures_util::{
+    FutureExt,
+    future::{self, Shared},
+};
+use parking_lot::Mutex;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+/// How often lingering interests are looked at.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+type Joining = Shared<BoxFuture<'static, Result<(), BusError>>>;
+
+#[derive(Debug)]
+pub(super) struct Interests {
+    bus: Arc<dyn Bus>,
+    linger: Duration,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    entries: HashMap<Interest, Entry>,
+    /// Interests that lost their last user, oldest first; some have found a new one since.
+    unused: VecDeque<(Instant, Interest)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    users: u32,
+    state: State,
+    /// Since when nobody uses it.
+    unused_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The bus has not confirmed yet.
+    Joining(Joining),
+    Live,
+    /// The bus has refused; the next user asks again.
+    Failed,
+}
+
+impl Interests {
+    pub(super) fn new(bus: Arc<dyn Bus>, linger: Duration) -> Self {
+        Self { bus, linger, book: Arc::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.book.lock().entries.len()
+    }
+
+    /// Counts one more user, and resolves when the interest is live.
+    pub(super) fn acquire(&self, interest: &Interest) -> BoxFuture<'static, Result<(), BusError>> {
+        let mut book = self.book.lock();
+        if let Some(entry) = book.entries.get_mut(interest) {
+            entry.users += 1;
+            entry.unused_since = None;
+            return match &entry.state {
+                State::Joining(joining) => joining.clone().boxed(),
+                State::Live => future::ready(Ok(())).boxed(),
+                State::Failed => {
+                    let joining = self.join(interest.clone());
+                    entry.state = State::Joining(joining.clone());
+                    joining.boxed()
+                }
+            };
+        }
+        let joining = self.join(interest.clone());
+        let entry = Entry { users: 1, state: State::Joining(joining.clone()), unused_since: None };
+        book.entries.insert(interest.clone(), entry);
+        joining.boxed()
+    }
+
+    /// Counts one user less.
+    pub(super) fn release(&self, interest: &Interest) {
+        let now = Instant::now();
+        let mut book = self.book.lock();
+        let Some(entry) = book.entries.get_mut(interest) else { return };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users == 0 {
+            entry.unused_since = Some(now);
+            book.unused.push_back((now, interest.clone()));
+        }
+    }
+
+    /// Lets go what nobody used for the linger time. Runs until dropped.
+    pub(super) async fn tidy(&self) {
+        let mut ticks = time::interval(TIDY_EVERY.min(self.linger.max(Duration::from_millis(10))));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = ticks.tick().await;
+            for interest in self.book.lock().take_unused(now, self.linger) {
+                self.bus.unsubscribe(&interest);
+            }
+        }
+    }
+
+    /// One request to the bus, shared by all who wait for it.
+    fn join(&self, interest: Interest) -> Joining {
+        let confirmed = self.bus.subscribe(interest.clone());
+        let book = Arc::clone(&self.book);
+        async move {
+            let outcome = confirmed.await;
+            if let Some(entry) = book.lock().entries.get_mut(&interest) {
+                entry.state = if outcome.is_ok() { State::Live } else { State::Failed };
+            }
+            outcome
+        }
+        .boxed()
+        .shared()
+    }
+}
+
+impl Book {
+    fn take_unused(&mut self, now: Instant, linger: Duration) -> Vec<Interest> {
+        let mut gone = Vec::new();
+        while let Some((since, _)) = self.unused.front() {
+            if now.saturating_duration_since(*since) < linger {
+                break;
+            }
+            let Some((since, interest)) = self.unused.pop_front() else { break };
+            let still =
+                self.entries.get(&interest).is_some_and(|entry| entry.unused_since == Some(since));
+            if still {
+                self.entries.remove(&interest);
+                gone.push(interest);
+            }
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! `fanfare`: the gateway and its command line.
+
+mod api;
+mod app;
+mod auth;
+mod backends;
+mod canary;
+mod cli;
+mod clock;
+mod config;
+mod connection;
+mod directory;
+mod drain;
+mod fanout;
+mod hub;
+mod listener;
+mod outbox;
+mod probes;
+mod problem;
+mod socket;
+mod telemetry;
+mod wheel;
+
+use std::process::ExitCode;
+
+use cli::{Exit, Invocation};
+use config::Config;
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse() {
+        Ok(invocation) => invocation,
+        Err(exit) => return exit.into(),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return cli::fail(&format!("the runtime cannot start: {error}"), Exit::Failure).into();
+        }
+    };
+    let exit = match invocation {
+        Invocation::Gateway(config) => runtime.block_on(run_gateway(*config)),
+        Invocation::Tool(tool) => runtime.block_on(tool.run()),
+    };
+    exit.into()
+}
+
+async fn run_gateway(config: Config) -> Exit {
+    if let Err(error) =
+        telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)
+    {
+        return cli::fail(&error.to_string(), Exit::Config);
+    }
+    let announced = config.clone();
+    match app::run(config, |started| cli::announce(&announced, started.public[0])).await {
+        Ok(()) => Exit::Success,
+        Err(error) => cli::fail(&error.to_string(), error.exit()),
+    }
+}

@@ -1,0 +1,63 @@
+//! The one small trait between connections and what carries their bytes.
+
+mod tls;
+
+use std::{
+    fmt::Debug,
+    io::{self, IoSlice},
+    net::Shutdown,
+    task::{Context, Poll},
+};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+pub(crate) use tls::TlsSocket;
+
+/// A byte stream that can be used from several threads without locks: fan-out writes, the
+/// connection's own task reads, and waits where the other end is not ready.
+///
+/// `try_*` never wait; they answer `WouldBlock`, after which the matching `poll_*_ready` tells
+/// when to try again.
+pub(crate) trait Socket: Send + Sync + Debug {
+    fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether bytes that were taken have not reached the kernel yet; if so, they do with one of
+    /// the next writes, be it an empty one.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
+    /// Says that nothing more will be written.
+    fn finish(&self);
+}
+
+impl Socket for TcpStream {
+    fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        match parts {
+            [single] => self.try_write(single),
+            _ => Self::try_write_vectored(self, parts),
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::try_read(self, buffer)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_write_ready(self, cx)
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_read_ready(self, cx)
+    }
+
+    fn finish(&self) {
+        if let Err(error) = SockRef::from(self).shutdown(Shutdown::Write) {
+            tracing::trace!(%error, "the peer was gone before the connection was finished");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What operators see: metrics, logs and traces.
+
+pub(crate) mod logs;
+mod metrics;
+pub(crate) mod trace;
+
+pub(crate) use metrics::Metrics;
+pub(crate) use trace::{ActiveSpan, Publication, Source, TelemetryOptions, Tracing};
