@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 fanfare=${FANFARE_BIN:-target/release/fanfare}
-config=e2e/fanfare.toml
+config=scripts/cluster.toml
 data=$TOP/target/cluster
 
 [[ -x $fanfare ]] || die "$fanfare is not built: use \`make cluster\`"
@@ -51,7 +51,7 @@ servers+=($!)
 wait_ready redis $! "$data/redis.log" port_open "$redis_port"
 
 nats=nats://127.0.0.1:$nats_port redis=redis://127.0.0.1:$redis_port
-urls=()
+urls=() publics=()
 # shellcheck disable=SC2086 # the rest of the line is a list
 set -- $ports
 for n in 1 2 3; do
@@ -59,11 +59,11 @@ for n in 1 2 3; do
     --listen "127.0.0.1:$1" --admin-listen "127.0.0.1:$2"
   gateways+=($!)
   wait_ready "gateway-$n" $! "$data/gateway-$n.log" http_ok "http://127.0.0.1:$2/readyz"
-  urls+=("ws://127.0.0.1:$1/ws")
+  urls+=("ws://127.0.0.1:$1/ws") publics+=("http://127.0.0.1:$1")
   echo "gateway-$n  ${urls[-1]}  admin http://127.0.0.1:$2"
   shift 2
 done
-token=$("$fanfare" token mint -q --config "$config" --user demo)
+token=$("$fanfare" token mint --config "$config" --user demo --ttl 1day 2>"$data/token.log")
 
 cat <<TEXT
 NATS       $nats
@@ -73,12 +73,18 @@ logs       ${data#"$TOP"/}/*.log
 In another terminal, subscribe through one gateway, then publish through another:
 
   export FANFARE_TOKEN=$token
-  $fanfare sub --url ${urls[0]} chat:lobby
-  $fanfare pub --url ${urls[2]} chat:lobby '{"text":"hello"}'
+  $fanfare sub --server ${urls[0]} venue:42
+  $fanfare pub --server ${urls[2]} venue:42 '{"open":true}'
 
-or publish from a service, to NATS and with no envelope:
+or publish as a service, by HTTP to any gateway, or to NATS with no envelope:
 
-  nats --server $nats pub fanfare.ch.chat.lobby '{"text":"hello"}'
+  curl ${publics[1]}/v1/publish -H 'X-API-Key: cluster-demo-key' \\
+    -H 'Content-Type: application/json' -d '{"channel":"venue:42","data":{"open":true}}'
+  nats --server $nats pub fanfare.ch.venue.42 '{"open":true}'
+
+What goes on in the cluster:
+
+  curl ${publics[0]}/v1/stats -H 'X-API-Key: cluster-demo-key'
 
 Ctrl-C stops everything.
 TEXT
