@@ -90,6 +90,7 @@ pub async fn cluster(options: ClusterOptions) -> Result<Backends, ConnectError> 
     let stats = Arc::new(BusStats::default());
     let nats::Parts { bus, events, inbox, link } =
         nats::connect(options.nats, Arc::clone(&stats)).await?;
+    store.first_connection().await;
     Ok(Backends {
         bus: Arc::new(bus),
         events,

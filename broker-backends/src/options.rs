@@ -38,7 +38,7 @@ pub struct ClusterOptions {
 }
 
 /// How to use NATS.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NatsOptions {
     /// Servers, such as `nats://nats-0:4222`; `tls://` asks for TLS.
     pub urls: Vec<String>,
@@ -65,6 +65,17 @@ pub struct NatsOptions {
     /// Whether to start without a server and go on trying: until one is there, everything is
     /// answered as out of reach, and one that is too old is only logged.
     pub wait: bool,
+}
+
+impl std::fmt::Debug for NatsOptions {
+    /// Without the URLs, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsOptions")
+            .field("auth", &self.auth)
+            .field("node", &self.node)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NatsOptions {
@@ -122,7 +133,7 @@ impl std::fmt::Debug for NatsAuth {
 /// Certificates, as PEM files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Who may vouch for the server, besides the system's authorities.
+    /// Who may vouch for the server, instead of the system's authorities.
     pub ca: Option<PathBuf>,
     /// This client's certificate.
     pub certificate: Option<PathBuf>,

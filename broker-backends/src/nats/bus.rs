@@ -7,7 +7,7 @@ use broker_core::{
 };
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::oneshot,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::DropGuard;
@@ -16,7 +16,7 @@ use super::{
     envelope,
     interests::Orders,
     link::{Link, NotSent},
-    publisher::Publish,
+    publisher::Publisher,
     subject::Subjects,
 };
 
@@ -28,7 +28,7 @@ const ANSWERS: usize = 1024;
 pub(crate) struct NatsBus {
     link: Link,
     subjects: Arc<Subjects>,
-    publishes: mpsc::Sender<Publish>,
+    publisher: Publisher,
     orders: Arc<Orders>,
     _ends_tasks: DropGuard,
 }
@@ -37,11 +37,11 @@ impl NatsBus {
     pub(super) fn new(
         link: Link,
         subjects: Arc<Subjects>,
-        publishes: mpsc::Sender<Publish>,
+        publisher: Publisher,
         orders: Arc<Orders>,
     ) -> Self {
         let guard = link.shared.cancelled.clone().drop_guard();
-        Self { link, subjects, publishes, orders, _ends_tasks: guard }
+        Self { link, subjects, publisher, orders, _ends_tasks: guard }
     }
 
     /// Queues the message, so that the order of the calls is the order on the wire.
@@ -54,14 +54,8 @@ impl NatsBus {
         }
         let (headers, payload) = envelope::encode(message);
         let subject = self.subjects.of_channel(&message.channel).into();
-        let message = OutboundMessage { subject, reply: None, payload, headers: Some(headers) };
-        let (done, outcome) = oneshot::channel();
-        let publish = Publish { message, called: Instant::now(), done };
-        self.publishes.try_send(publish).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => PublishError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => PublishError::Unavailable,
-        })?;
-        Ok(outcome)
+        let headers = Some(headers);
+        self.publisher.publish(OutboundMessage { subject, reply: None, payload, headers })
     }
 }
 

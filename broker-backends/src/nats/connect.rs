@@ -24,7 +24,7 @@ use super::{
 use crate::{
     arrivals::BusEvents,
     inbox::Inbox,
-    options::{ConnectError, NatsAuth, NatsOptions},
+    options::{ConnectError, NatsAuth, NatsOptions, TlsFiles},
     stats::BusStats,
 };
 
@@ -71,7 +71,7 @@ pub(crate) async fn connect(
         link.probe().await.map_err(|_| nats_error("the server does not confirm in time"))?;
     }
     link.spawn(link.clone().watch());
-    let publishes = publisher::start(&link, options.publish_capacity);
+    let publisher = publisher::start(&link, options.publish_capacity);
     let orders = interests::start(&link, Arc::clone(&subjects), 4);
     let receiver = |mailbox: &Arc<_>| {
         BusEvents::new(Receiver::new(
@@ -82,8 +82,14 @@ pub(crate) async fn connect(
     };
     Ok(Parts {
         events: link.shared.mailboxes.iter().map(receiver).collect(),
-        inbox: Inbox::new(Questions::new(ask, api, client, Arc::clone(&subjects), stats)),
-        bus: NatsBus::new(link.clone(), subjects, publishes, orders),
+        inbox: Inbox::new(Questions::new(
+            (ask, api),
+            client,
+            Arc::clone(&subjects),
+            stats,
+            link.shared.cancelled.clone(),
+        )),
+        bus: NatsBus::new(link.clone(), subjects, publisher, orders),
         link,
     })
 }
@@ -98,7 +104,7 @@ async fn dial(options: &NatsOptions, link: &Link) -> Result<Client, ConnectError
     // async-nats keeps the callback as long as the link keeps the client: one of them must let go.
     let hears = link.downgrade();
     let connect = with_auth(ConnectOptions::new(), &options.auth).await?;
-    let mut connect = with_tls(connect, options)
+    let mut connect = with_tls(connect, &options.tls)?
         .name(&options.name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT)
@@ -140,14 +146,23 @@ async fn with_auth(
     }
 }
 
-fn with_tls(mut connect: ConnectOptions, options: &NatsOptions) -> ConnectOptions {
-    if let Some(ca) = &options.tls.ca {
+fn with_tls(
+    mut connect: ConnectOptions,
+    TlsFiles { ca, certificate, key }: &TlsFiles,
+) -> Result<ConnectOptions, ConnectError> {
+    if let Some(ca) = ca {
         connect = connect.add_root_certificates(ca.clone()).require_tls(true);
     }
-    if let (Some(certificate), Some(key)) = (&options.tls.certificate, &options.tls.key) {
-        connect = connect.add_client_certificate(certificate.clone(), key.clone());
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            Ok(connect.add_client_certificate(certificate.clone(), key.clone()))
+        }
+        (None, None) => Ok(connect),
+        _ => Err(ConnectError::Option {
+            option: "nats.tls",
+            reason: "a certificate needs its key, and a key its certificate".into(),
+        }),
     }
-    connect
 }
 
 /// The pause before an attempt: none before the first ever, then random below a growing bound, so

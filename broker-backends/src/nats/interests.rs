@@ -31,8 +31,15 @@ type Done = oneshot::Sender<Result<(), BusError>>;
 /// many as there were subscribes.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    queue: Mutex<VecDeque<Order>>,
+    queue: Mutex<Queue>,
     filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    orders: VecDeque<Order>,
+    /// Nobody carries orders out any more.
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -45,8 +52,8 @@ impl Orders {
     pub(super) fn subscribe(&self, interest: Interest) -> oneshot::Receiver<Result<(), BusError>> {
         let (done, subscribed) = oneshot::channel();
         let mut queue = self.queue.lock();
-        if queue.len() < CAPACITY {
-            queue.push_back(Order::Subscribe(interest, done, Instant::now()));
+        if !queue.closed && queue.orders.len() < CAPACITY {
+            queue.orders.push_back(Order::Subscribe(interest, done, Instant::now()));
             self.filled.notify_one();
         } else {
             settle(done, Err(BusError::Unavailable));
@@ -55,16 +62,27 @@ impl Orders {
     }
 
     pub(super) fn unsubscribe(&self, interest: Interest) {
-        self.queue.lock().push_back(Order::Unsubscribe(interest));
-        self.filled.notify_one();
+        let mut queue = self.queue.lock();
+        if !queue.closed {
+            queue.orders.push_back(Order::Unsubscribe(interest));
+            self.filled.notify_one();
+        }
+    }
+
+    /// Refuses what waits, and whatever comes.
+    fn close(&self) {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        // With an order, its sender goes: whoever waits is told so.
+        queue.orders.clear();
     }
 
     async fn next(&self) -> Vec<Order> {
         loop {
             let batch: Vec<Order> = {
-                let mut queue = self.queue.lock();
-                let ready = queue.len().min(BATCH);
-                queue.drain(..ready).collect()
+                let orders = &mut self.queue.lock().orders;
+                let ready = orders.len().min(BATCH);
+                orders.drain(..ready).collect()
             };
             if !batch.is_empty() {
                 return batch;
@@ -81,13 +99,15 @@ pub(super) fn start(link: &Link, subjects: Arc<Subjects>, first_number: u64) -> 
         subjects,
         known: Arc::default(),
         next_number: first_number,
+        orders: Arc::clone(&orders),
     };
-    link.spawn(subscriber.run(Arc::clone(&orders)));
+    link.spawn(subscriber.run());
     orders
 }
 
 struct Subscriber {
     link: Link,
+    orders: Arc<Orders>,
     subjects: Arc<Subjects>,
     known: Known,
     /// What async-nats calls the next subscription. It counts; nobody else subscribes.
@@ -106,10 +126,16 @@ struct Entry {
     waiting: u32,
 }
 
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.orders.close();
+    }
+}
+
 impl Subscriber {
-    async fn run(mut self, orders: Arc<Orders>) {
+    async fn run(mut self) {
         loop {
-            let batch = orders.next().await;
+            let batch = self.orders.next().await;
             let stamp = self.link.stamp();
             let mut waiting = Vec::new();
             for order in batch {

@@ -145,7 +145,9 @@ impl Link {
     }
 
     fn stands(&self) -> bool {
-        self.client().is_some_and(|client| client.connection_state() == State::Connected)
+        // Once it is closed, async-nats goes on to say what it said last.
+        !self.shared.cancelled.is_cancelled()
+            && self.client().is_some_and(|client| client.connection_state() == State::Connected)
     }
 
     /// How many connections there were so far, this one included.

@@ -1,6 +1,8 @@
 //! The inbox: questions of other gateways to all, and of services to any.
 
 use std::{
+    fmt,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -9,6 +11,7 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::coop::unconstrained;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{envelope, subject::Subjects};
 use crate::{
@@ -16,7 +19,6 @@ use crate::{
     stats::{BusStats, add},
 };
 
-#[derive(Debug)]
 pub(crate) struct Questions {
     ask: Subscriber,
     api: Subscriber,
@@ -24,17 +26,26 @@ pub(crate) struct Questions {
     subjects: Arc<Subjects>,
     stats: Arc<BusStats>,
     api_first: bool,
+    /// The link was closed; async-nats ends no subscription while its server is away.
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl fmt::Debug for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Questions").finish_non_exhaustive()
+    }
 }
 
 impl Questions {
     pub(super) fn new(
-        ask: Subscriber,
-        api: Subscriber,
+        (ask, api): (Subscriber, Subscriber),
         client: Client,
         subjects: Arc<Subjects>,
         stats: Arc<BusStats>,
+        closed: CancellationToken,
     ) -> Self {
-        Self { ask, api, client, subjects, stats, api_first: false }
+        let closed = Box::pin(closed.cancelled_owned());
+        Self { ask, api, client, subjects, stats, api_first: false, closed }
     }
 
     fn question(&self, asked: Message, api: bool) -> Question {
@@ -62,7 +73,7 @@ impl Source for Questions {
             let Poll::Ready(asked) = source.poll_next_unpin(cx) else { continue };
             return Poll::Ready(asked.map(|asked| self.question(asked, api)));
         }
-        Poll::Pending
+        self.closed.poll_unpin(cx).map(|()| None)
     }
 }
 

@@ -51,8 +51,14 @@ impl Subjects {
     /// is spelled in another way than [`Subjects::of_channel`] does.
     pub(crate) fn channel(&self, subject: &str) -> Option<ChannelName> {
         let tokens = subject.strip_prefix(&self.channels)?.split('.');
-        let segments: Vec<String> = tokens.map(read).collect::<Option<_>>()?;
-        segments.join(":").parse().ok()
+        let mut name = Vec::with_capacity(subject.len());
+        for (index, token) in tokens.enumerate() {
+            if index > 0 {
+                name.push(b':');
+            }
+            read(token, &mut name)?;
+        }
+        std::str::from_utf8(&name).ok()?.parse().ok()
     }
 
     /// The operation that an API subject names.
@@ -101,13 +107,12 @@ fn spell<'a>(prefix: &str, tokens: impl Iterator<Item = Token<'a>>) -> String {
     subject
 }
 
-/// A token's segment, if the token is spelled as [`spell`] does.
-fn read(token: &str) -> Option<String> {
+/// Appends a token's segment, if the token is spelled as [`spell`] does.
+fn read(token: &str, name: &mut Vec<u8>) -> Option<()> {
     let mut bytes = token.bytes();
-    let mut segment = Vec::with_capacity(token.len());
     while let Some(byte) = bytes.next() {
         if is_plain(byte) {
-            segment.push(byte);
+            name.push(byte);
             continue;
         }
         let (high, low) = (upper_hex(bytes.next()?)?, upper_hex(bytes.next()?)?);
@@ -116,9 +121,9 @@ fn read(token: &str) -> Option<String> {
         if byte != b'%' || is_plain(escaped) || escaped == b':' {
             return None;
         }
-        segment.push(escaped);
+        name.push(escaped);
     }
-    String::from_utf8(segment).ok().filter(|segment| !segment.is_empty())
+    Some(())
 }
 
 fn upper_hex(digit: u8) -> Option<u8> {

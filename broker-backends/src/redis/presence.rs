@@ -12,6 +12,8 @@ use fred::{
     types::{ClusterHash, CustomCommand, Expiration, SetOptions, Value},
 };
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{
     record::{self, millis},
@@ -27,6 +29,8 @@ const SWEEP_MS: i64 = 30_000;
 #[derive(Debug)]
 pub(crate) struct RedisPresence {
     store: Store,
+    /// Until when others may not have had the time to say that they live: the store was away.
+    no_sweep_before: Mutex<Option<Instant>>,
 }
 
 /// A page of a gateway's hash.
@@ -40,7 +44,7 @@ struct Scanned {
 
 impl RedisPresence {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, no_sweep_before: Mutex::default() }
     }
 
     fn client(&self) -> Result<&WithOptions<Client>, StoreError> {
@@ -143,19 +147,31 @@ impl RedisPresence {
     ) -> Result<u64, StoreError> {
         let (mut removed, mut cursor) = (0, 0);
         loop {
-            let scanned = self.scan(node, cursor, STEP).await?;
-            let infos = scanned.connections.into_iter().filter(|info| unwanted(info.connection));
-            let gone: Vec<_> = infos.map(|info| (info.connection, info.user)).collect();
-            removed += self.remove(node, &gone).await?;
-            if !scanned.unreadable.is_empty() {
-                let (client, key) = (self.client()?, self.store.keys.connections(node));
-                self.store.step(client.hdel::<(), _, _>(key, scanned.unreadable)).await?;
-            }
-            cursor = scanned.next;
-            if cursor == 0 {
+            let (gone, next) = self.clear_step(node, cursor, &unwanted).await?;
+            removed += gone;
+            if next == 0 {
                 return Ok(removed);
             }
+            cursor = next;
         }
+    }
+
+    /// One page of [`RedisPresence::clear`]: how many were removed, and where to go on.
+    async fn clear_step(
+        &self,
+        node: &NodeId,
+        cursor: u64,
+        unwanted: impl Fn(ConnectionId) -> bool,
+    ) -> Result<(u64, u64), StoreError> {
+        let scanned = self.scan(node, cursor, STEP).await?;
+        let infos = scanned.connections.into_iter().filter(|info| unwanted(info.connection));
+        let gone: Vec<_> = infos.map(|info| (info.connection, info.user)).collect();
+        let removed = self.remove(node, &gone).await?;
+        if !scanned.unreadable.is_empty() {
+            let (client, key) = (self.client()?, self.store.keys.connections(node));
+            self.store.step(client.hdel::<(), _, _>(key, scanned.unreadable)).await?;
+        }
+        Ok((removed, scanned.next))
     }
 
     async fn note_node(&self, node: &NodeId) -> Result<(), StoreError> {
@@ -173,13 +189,36 @@ impl RedisPresence {
         let (expiry, unless_there) = (Some(Expiration::PX(SWEEP_MS)), Some(SetOptions::NX));
         let claimed: Option<String> =
             self.store.step(client.set(&claim, "1", expiry, unless_there, false)).await?;
-        if claimed.is_none() || self.lives(node).await? {
+        if claimed.is_none() {
             return Ok(0);
         }
-        let removed = self.clear(node, |_| true).await?;
-        self.forget_node(node).await?;
+        let (mut removed, mut cursor) = (0, 0);
+        // A gateway that was only asleep may wake up meanwhile, and tell anew what it holds.
+        while !self.lives(node).await? {
+            let (gone, next) = self.clear_step(node, cursor, |_| true).await?;
+            (removed, cursor) = (removed + gone, next);
+            if next == 0 {
+                self.forget_node(node).await?;
+                break;
+            }
+        }
         self.store.step(client.del::<(), _>(claim)).await?;
         Ok(removed)
+    }
+
+    /// Refuses while somebody sweeps up after this gateway: what is written now may be removed.
+    async fn is_not_swept(&self, node: &NodeId) -> Result<(), StoreError> {
+        let (client, claim) = (self.client()?, self.store.keys.sweep(node));
+        let claims: u64 = self.store.step(client.exists(claim)).await?;
+        if claims == 0 { Ok(()) } else { Err(StoreError::Refused("it is being swept".into())) }
+    }
+
+    async fn renew_now(&self, lease: &Lease) -> Result<(), StoreError> {
+        let (client, key) = (self.client()?, self.store.keys.lease(&lease.node));
+        self.note_node(&lease.node).await?;
+        let expiry = i64::try_from(millis(lease.ttl)).unwrap_or(i64::MAX);
+        let (text, expiry) = (record::write_lease(lease), Some(Expiration::PX(expiry)));
+        self.store.step(client.set(key, text, expiry, None, false)).await
     }
 
     async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<ConnectionPage, StoreError> {
@@ -243,11 +282,11 @@ impl RedisPresence {
 impl Presence for RedisPresence {
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (client, key) = (self.client()?, self.store.keys.lease(&lease.node));
-            self.note_node(&lease.node).await?;
-            let expiry = i64::try_from(millis(lease.ttl)).unwrap_or(i64::MAX);
-            let (text, expiry) = (record::write_lease(&lease), Some(Expiration::PX(expiry)));
-            self.store.step(client.set(key, text, expiry, None, false)).await
+            let renewed = self.renew_now(&lease).await;
+            if renewed.is_err() {
+                *self.no_sweep_before.lock() = Some(Instant::now() + lease.ttl);
+            }
+            renewed
         })
     }
 
@@ -284,6 +323,7 @@ impl Presence for RedisPresence {
         Box::pin(async move {
             let kept: HashSet<ConnectionId> =
                 connections.iter().map(|info| info.connection).collect();
+            self.is_not_swept(&node).await?;
             self.note_node(&node).await?;
             self.clear(&node, |id| !kept.contains(&id)).await?;
             self.add(&node, &connections.iter().collect::<Vec<_>>()).await
@@ -337,6 +377,9 @@ impl Presence for RedisPresence {
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
+            if self.no_sweep_before.lock().is_some_and(|start| Instant::now() < start) {
+                return Ok(0);
+            }
             let nodes = self.nodes().await?;
             let living: HashSet<NodeId> =
                 self.leases(nodes.clone()).await?.into_iter().map(|lease| lease.node).collect();

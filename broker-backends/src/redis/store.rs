@@ -87,6 +87,13 @@ impl Store {
         Ok(Self { client, keys: Keys::new(&options.prefix), deadline })
     }
 
+    /// Waits a moment for the first connection, so that the first call does not find it missing.
+    pub(crate) async fn first_connection(&self) {
+        if !matches!(timeout(self.deadline, self.client.wait_for_connect()).await, Ok(Ok(()))) {
+            tracing::warn!("Redis is not in reach: going on without it until it is");
+        }
+    }
+
     /// The client, if the store is in reach.
     pub(super) fn client(&self) -> Result<&WithOptions<Client>, StoreError> {
         let connected = self.client.state() == ClientState::Connected;

@@ -6,5 +6,6 @@
 
 mod memory;
 mod nats;
+mod nats_order;
 mod redis;
 mod support;

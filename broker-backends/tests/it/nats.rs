@@ -141,7 +141,6 @@ async fn what_cannot_be_delivered_is_a_gap() {
 async fn a_service_answers_requests() {
     let one = One::start(|_| ()).await;
     let mut requests = one.service.subscribe("fanfare.rq.shop.>").await.unwrap();
-    one.service.flush().await.unwrap();
     let service = one.service.clone();
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
@@ -166,7 +165,11 @@ async fn a_service_answers_requests() {
         }
     });
     let ask = |address: &str, wait| one.gateway.bus.request(request(address, wait));
-    let answer = ask("shop:cart", PATIENCE).await;
+    // async-nats's flush does not say that the server knows the subscription.
+    let answer = eventually("the service is there", PATIENCE, async || {
+        Some(ask("shop:cart", PATIENCE).await).filter(|it| *it != Err(RequestError::NoService))
+    })
+    .await;
     assert_eq!(answer, Ok(json(r#""Zo%C3%AB%2C1 admin,a%2Cb add%20item""#)));
     let refused = RequestError::Refused { code: Some(402), message: "no funds".into() };
     assert_eq!(ask("shop:pay", PATIENCE).await, Err(refused));
@@ -352,6 +355,22 @@ async fn a_closed_bus_says_so() {
     assert!(backends.inbox.next().await.is_none());
     let refused = backends.bus.publish(message("venue:42", "x", "1")).await;
     assert_eq!(refused, Err(PublishError::Unavailable));
+    assert_eq!(backends.bus.subscribe(interest("venue:43")).await, Err(BusError::Unavailable));
+    assert!(!backends.bus.is_connected());
+}
+
+/// Also while its server is away, and async-nats goes on trying.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_without_server_closes() {
+    let mut server = NatsServer::start().await;
+    let mut backends = connect(options(&server, "gateway-0")).await.unwrap();
+    server.kill();
+    let asked = backends.bus.subscribe(interest("venue:42"));
+    backends.closer.close().await;
+    let inbox = tokio::time::timeout(PATIENCE, backends.inbox.next()).await;
+    assert!(inbox.expect("the inbox ends").is_none());
+    let outcome = tokio::time::timeout(ANY_OUTCOME, asked).await;
+    assert!(outcome.expect("an outcome").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -382,6 +401,7 @@ async fn logging_in() {
     right.auth = user("secret");
     let mut wrong = options(&server, "gateway-1");
     wrong.auth = user("guess");
+    wrong.urls = vec![server.url().replace("://", "://ann:guess@")];
     assert!(!format!("{wrong:?}").contains("guess"));
     assert!(connect(right).await.is_ok());
     assert!(matches!(connect(wrong).await, Err(ConnectError::Nats(_))));
@@ -398,6 +418,13 @@ async fn wrong_options_are_named() {
     assert!(matches!(
         connect(nats.clone()).await,
         Err(ConnectError::Option { option: "prefix", .. })
+    ));
+    nats.prefix = "fanfare".into();
+    nats.urls = vec!["nats://127.0.0.1:1".into()];
+    nats.tls.certificate = Some("client.pem".into());
+    assert!(matches!(
+        connect(nats.clone()).await,
+        Err(ConnectError::Option { option: "nats.tls", .. })
     ));
     let redis = RedisOptions::new("http://x");
     let result = cluster(ClusterOptions { nats, redis }).await;

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use broker_backends::{ClusterOptions, NatsOptions, RedisOptions, cluster};
 use broker_core::{
-    NodeId, Timestamp,
-    ports::{Lease, Presence, Sessions, StoreError},
+    ConnectionId, NodeId, Timestamp,
+    ports::{ConnectionInfo, Lease, Presence, PresenceChange, Sessions, StoreError},
 };
 use broker_testkit::{NatsServer, RedisServer, contract::PATIENCE, eventually};
 use tokio::time::Instant;
@@ -100,4 +100,60 @@ async fn a_store_may_come_after_the_gateway() {
     redis.restart().await;
     let again = async || presence.renew(lease()).await.ok();
     eventually("Redis is in reach", Duration::from_secs(10), again).await;
+}
+
+fn connection(id: u128) -> ConnectionInfo {
+    ConnectionInfo {
+        connection: ConnectionId(id),
+        user: Some("ann".parse().unwrap()),
+        node: "a".parse().unwrap(),
+        transport: "websocket".into(),
+        connected_at: Timestamp(1),
+        user_agent: None,
+    }
+}
+
+/// A gateway that lost its lease for a while comes back, tells anew what it holds, and finds all
+/// of it listed: whoever sweeps up after it either is done before, or makes it wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_wakes_up_is_not_swept() {
+    let (presence, _, redis, nats) = stores().await;
+    let (sweeper, _) = connect(&nats, &redis.url()).await;
+    eventually("Redis is in reach", PATIENCE, async || sweeper.gateways().await.ok()).await;
+    let node: NodeId = "a".parse().unwrap();
+    let held: Vec<_> = (0..3000).map(connection).collect();
+    for _ in 0..5 {
+        let came = held.iter().cloned().map(PresenceChange::Connected).collect();
+        presence.apply(node.clone(), came).await.unwrap();
+        let other = Arc::clone(&sweeper);
+        let sweep = tokio::spawn(async move { other.sweep().await });
+        presence.renew(lease()).await.unwrap();
+        eventually("it tells anew", PATIENCE, async || {
+            presence.replace(node.clone(), held.clone()).await.ok()
+        })
+        .await;
+        sweep.await.unwrap().unwrap();
+        let listed = presence.connections_of("ann".parse().unwrap()).await.unwrap();
+        assert_eq!(listed.len(), held.len());
+        presence.retire(node.clone()).await.unwrap();
+    }
+}
+
+/// After Redis was away, everybody's lease is over: they get the time to renew it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_swept_when_the_store_comes_back() {
+    let (presence, _, redis, nats) = stores().await;
+    let (back, _) = connect(&nats, &redis.url()).await;
+    eventually("Redis is in reach", PATIENCE, async || back.gateways().await.ok()).await;
+    let node: NodeId = "a".parse().unwrap();
+    let came = vec![PresenceChange::Connected(connection(1))];
+    presence.apply(node, came).await.unwrap();
+    let brief = Lease { node: "b".parse().unwrap(), ttl: Duration::from_secs(3), ..lease() };
+    redis.pause();
+    assert_eq!(back.renew(brief.clone()).await, Err(StoreError::Unavailable));
+    redis.resume();
+    eventually("Redis is in reach", PATIENCE, async || back.renew(brief.clone()).await.ok()).await;
+    assert_eq!(back.sweep().await, Ok(0));
+    eventually("a lease later", PATIENCE, async || (back.sweep().await == Ok(1)).then_some(()))
+        .await;
 }

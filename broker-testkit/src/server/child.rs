@@ -88,8 +88,27 @@ impl ServerProcess {
         }
     }
 
+    /// Freezes the server; returns when none of its threads runs any more.
+    pub(super) fn pause(&self) {
+        self.signal("-STOP");
+        let Some(child) = &self.child else { return };
+        let tasks = PathBuf::from(format!("/proc/{}/task", child.id()));
+        for _ in 0..1000 {
+            if !any_runs(&tasks) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("{} does not stop on SIGSTOP", self.binary());
+    }
+
+    /// Ends [`ServerProcess::pause`].
+    pub(super) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
     /// Sends a signal such as `-STOP`.
-    pub(super) fn signal(&self, signal: &str) {
+    fn signal(&self, signal: &str) {
         let Some(child) = &self.child else { return };
         let status = Command::new("kill").arg(signal).arg(child.id().to_string()).status();
         assert!(status.is_ok_and(|status| status.success()), "kill {signal} failed");
@@ -124,6 +143,14 @@ pub(super) fn find_binary(names: &[&str], variable: Option<&str>) -> PathBuf {
         .unwrap_or_else(|| {
             panic!("this test needs one of {names:?}: none is in .tools/bin, PATH or ~/go/bin; run `make tools`")
         })
+}
+
+/// Whether a thread is in another state than stopped; without `/proc`, none is known to be.
+fn any_runs(tasks: &Path) -> bool {
+    let tasks = std::fs::read_dir(tasks).into_iter().flatten().flatten();
+    let mut states =
+        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    states.any(|status| !status.contains("\nState:\tT"))
 }
 
 async fn answers(port: u16, (question, answer): (&[u8], &[u8])) -> bool {

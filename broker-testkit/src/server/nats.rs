@@ -49,11 +49,11 @@ impl NatsServer {
 
     /// Freezes it: connections stay open, nothing is answered.
     pub fn pause(&self) {
-        self.0.signal("-STOP");
+        self.0.pause();
     }
 
     /// Ends [`NatsServer::pause`].
     pub fn resume(&self) {
-        self.0.signal("-CONT");
+        self.0.resume();
     }
 }

@@ -47,11 +47,11 @@ impl RedisServer {
 
     /// Freezes it: connections stay open, nothing is answered.
     pub fn pause(&self) {
-        self.0.signal("-STOP");
+        self.0.pause();
     }
 
     /// Ends [`RedisServer::pause`].
     pub fn resume(&self) {
-        self.0.signal("-CONT");
+        self.0.resume();
     }
 }
