@@ -37,13 +37,7 @@ impl Overlap {
     /// Where the memory is too short (over 256 messages or 5 s between two copies), the answer is
     /// to deliver: twice is better than never.
     pub fn is_first(&mut self, now: Instant, fingerprint: u64, via: &Interest) -> bool {
-        while self
-            .given
-            .front()
-            .is_some_and(|copy| now.saturating_duration_since(copy.at) > PATIENCE)
-        {
-            self.given.pop_front();
-        }
+        self.expire(now);
         let twin = self
             .given
             .iter_mut()
@@ -52,11 +46,41 @@ impl Overlap {
             copy.brought_by.push(via.clone());
             return false;
         }
+        self.note(Copy { fingerprint, at: now, brought_by: vec![via.clone()] });
+        true
+    }
+
+    /// Whether to deliver this copy of a message that went to several targets; `id` is the same
+    /// for all its copies, whichever interest brings them, and for no other message.
+    pub fn is_new(&mut self, now: Instant, id: u64) -> bool {
+        self.expire(now);
+        if self.given.iter().any(|copy| copy.fingerprint == id) {
+            return false;
+        }
+        self.note(Copy { fingerprint: id, at: now, brought_by: Vec::new() });
+        true
+    }
+
+    fn note(&mut self, copy: Copy) {
         if self.given.len() == CAPACITY {
             self.given.pop_front();
         }
-        self.given.push_back(Copy { fingerprint, at: now, brought_by: vec![via.clone()] });
-        true
+        self.given.push_back(copy);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let late = |copy: &Copy| now.saturating_duration_since(copy.at) > PATIENCE;
+        while self.given.front().is_some_and(late) {
+            self.given.pop_front();
+        }
+    }
+
+    /// Forgets what this interest has brought: the connection has left it.
+    ///
+    /// Without its stream, what the others bring cannot be paired with it any more: a later
+    /// message with the same body would be taken for the twin that never came.
+    pub fn forget(&mut self, via: &Interest) {
+        self.given.retain(|copy| !copy.brought_by.contains(via));
     }
 }
 
@@ -75,11 +99,31 @@ mod tests {
     }
 
     #[test]
+    fn a_message_to_several_targets_is_known_by_its_id() {
+        let [exact, _] = interests();
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        assert!(overlap.is_new(now, 1));
+        assert!(!overlap.is_new(now, 1));
+        assert!(overlap.is_new(now, 2));
+        assert!(overlap.is_first(now, 3, &exact));
+        assert!(overlap.is_new(now + PATIENCE * 2, 1), "forgotten by then");
+    }
+
+    #[test]
     fn a_late_twin_is_delivered_rather_than_lost() {
         let [exact, wild] = interests();
         let (mut overlap, start) = (Overlap::default(), Instant::now());
         assert!(overlap.is_first(start, 1, &exact));
         assert!(overlap.is_first(start + PATIENCE * 2, 1, &wild));
+    }
+
+    #[test]
+    fn what_a_left_interest_brought_suppresses_nothing() {
+        let [exact, wild] = interests();
+        let (mut overlap, now) = (Overlap::default(), Instant::now());
+        assert!(overlap.is_first(now, 1, &exact), "before the pattern was live");
+        overlap.forget(&exact);
+        assert!(overlap.is_first(now, 1, &wild), "the next message, with the same body");
     }
 
     proptest! {

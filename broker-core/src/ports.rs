@@ -88,6 +88,9 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// All reasons, for documentation and metrics.
+    pub const ALL: [Self; 3] = [Self::Reconnected, Self::Overrun, Self::Malformed];
+
     /// The reason as it stands on the wire and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

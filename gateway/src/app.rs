@@ -13,11 +13,12 @@ use tokio::task::JoinSet;
 use crate::{
     api,
     auth::{ApiKeys, Verifier},
-    backends, canary,
+    backends,
+    canary::{self, Verdict},
     cli::Exit,
     config::Config,
     connection::{Admission, Deps},
-    directory::{self, LeaseTimes, Writer},
+    directory::{self, Writer},
     drain::drain,
     fanout::{self, Fanout},
     hub::Hub,
@@ -47,6 +48,9 @@ pub(crate) enum StartError {
     Auth(String),
     #[error("{0}")]
     Other(String),
+    /// It had started, and broke later.
+    #[error("a part of the gateway ended by itself")]
+    Broken,
 }
 
 impl StartError {
@@ -55,7 +59,7 @@ impl StartError {
         match self {
             Self::Bus(ConnectError::Option { .. }) | Self::Tls(_) | Self::Auth(_) => Exit::Config,
             Self::Bus(_) => Exit::Unavailable,
-            Self::Listen(..) | Self::Other(_) => Exit::Failure,
+            Self::Listen(..) | Self::Other(_) | Self::Broken => Exit::Failure,
         }
     }
 }
@@ -64,14 +68,15 @@ impl StartError {
 /// once.
 ///
 /// # Errors
-/// Why it could not start.
+/// Why it could not start, or that a part of it broke.
 pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Result<(), StartError> {
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
     let backends = backends::open(&config, &node).await?;
     let (gateway, writer) = Gateway::build(&config, &node, &backends)?;
     let Backends { events, inbox, presence, closer, .. } = backends;
-    let mut background = gateway.spawn(&config, writer);
+    let mut background = gateway.spawn();
+    let lease = background.spawn(writer.run(settings::lease_times(&config)));
     gateway.fan_out(events, &mut background);
     background.spawn(api::serve_inbox(inbox, Arc::clone(&gateway.api)));
 
@@ -79,19 +84,31 @@ pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Resul
     started(&servers.started);
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");
 
-    signals::shutdown().await;
+    let outcome = tokio::select! {
+        () = signals::shutdown() => Ok(()),
+        // Without it, messages may not be delivered any more: clients fare better elsewhere.
+        Some(ended) = background.join_next() => {
+            tracing::error!(?ended, "a part of the gateway ended by itself: draining");
+            Err(StartError::Broken)
+        }
+    };
+    let going = async {
+        drain(&gateway.admission, &config.drain, &gateway.metrics).await;
+        servers.stop().await;
+        // Or it would take the lease again.
+        lease.abort();
+        if let Err(error) = presence.retire(node).await {
+            tracing::debug!(%error, "the directory was not told that this gateway is gone");
+        }
+        closer.close().await;
+        background.shutdown().await;
+        gateway.tracing.shutdown().await;
+    };
     tokio::select! {
-        () = drain(&gateway.admission, &config.drain, &gateway.metrics) => {}
-        () = signals::interrupt() => tracing::warn!("interrupted again: not waiting for the drain"),
+        () = going => {}
+        () = signals::interrupt() => tracing::warn!("interrupted: not waiting for the drain"),
     }
-    servers.stop().await;
-    if let Err(error) = presence.retire(node).await {
-        tracing::debug!(%error, "the directory was not told that this gateway is gone");
-    }
-    closer.close().await;
-    background.shutdown().await;
-    gateway.tracing.shutdown().await;
-    Ok(())
+    outcome
 }
 
 /// The parts of a gateway, each knowing those that it uses.
@@ -119,9 +136,11 @@ impl Gateway {
         let rules = Arc::new(settings::rules(config));
         let verifier =
             Verifier::new(&config.auth).map_err(|error| StartError::Auth(error.to_string()))?;
+        let verdict = Arc::<Verdict>::default();
         let (directory, writer) = directory::start(
             Arc::clone(presence),
             Arc::clone(&hub),
+            Arc::clone(&verdict),
             Arc::clone(&metrics),
             node.clone(),
         );
@@ -150,6 +169,8 @@ impl Gateway {
             hub,
             bus: Arc::clone(bus),
             presence: Arc::clone(presence),
+            verdict,
+            patience: canary::NOTICED_WITHIN + config.presence.renew,
             metrics: Arc::clone(&metrics),
             node: node.clone(),
             stats: Arc::clone(&backends.stats),
@@ -159,14 +180,16 @@ impl Gateway {
     }
 
     /// What goes on beside the connections.
-    fn spawn(&self, config: &Config, writer: Writer) -> JoinSet<()> {
+    fn spawn(&self) -> JoinSet<()> {
         let deps = &self.admission.deps;
-        let times = LeaseTimes { ttl: config.presence.lease, renew: config.presence.renew };
-        let (bus, hub, node) =
-            (Arc::clone(&deps.bus), Arc::clone(&deps.hub), self.api.node.clone());
         let mut background = JoinSet::new();
-        background.spawn(writer.run(times));
-        background.spawn(canary::run(bus, hub, Arc::clone(&self.metrics), node));
+        background.spawn(canary::run(
+            Arc::clone(&deps.bus),
+            Arc::clone(&deps.hub),
+            Arc::clone(&self.probes.verdict),
+            Arc::clone(&self.metrics),
+            self.api.node.clone(),
+        ));
         background
             .spawn(owned(Arc::clone(&deps.verifier), async |verifier| verifier.keep_fresh().await));
         background.spawn(owned(Arc::clone(&deps.wheel), async |wheel| wheel.turn().await));

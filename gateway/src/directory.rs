@@ -21,7 +21,7 @@ use tokio::{
     time::{self, Instant, MissedTickBehavior},
 };
 
-use crate::{clock, hub::Hub, telemetry::Metrics};
+use crate::{canary::Verdict, clock, hub::Hub, telemetry::Metrics};
 
 /// Notes that wait to be written.
 const CAPACITY: usize = 16 * 1024;
@@ -44,9 +44,11 @@ pub(crate) struct Writer {
     stale: Arc<AtomicBool>,
     presence: Arc<dyn Presence>,
     hub: Arc<Hub>,
+    verdict: Arc<Verdict>,
     metrics: Arc<Metrics>,
     node: NodeId,
     started: Timestamp,
+    /// When the lease was last asked for with success.
     renewed: Option<Instant>,
 }
 
@@ -60,6 +62,7 @@ pub(crate) struct LeaseTimes {
 pub(crate) fn start(
     presence: Arc<dyn Presence>,
     hub: Arc<Hub>,
+    verdict: Arc<Verdict>,
     metrics: Arc<Metrics>,
     node: NodeId,
 ) -> (Directory, Writer) {
@@ -67,7 +70,9 @@ pub(crate) fn start(
     let stale = Arc::new(AtomicBool::new(false));
     let directory = Directory { changes: sender, stale: Arc::clone(&stale), node: node.clone() };
     let started = clock::wall();
-    (directory, Writer { changes, stale, presence, hub, metrics, node, started, renewed: None })
+    let writer =
+        Writer { changes, stale, presence, hub, verdict, metrics, node, started, renewed: None };
+    (directory, writer)
 }
 
 impl Directory {
@@ -131,10 +136,7 @@ impl Writer {
     }
 
     async fn renew(&mut self, ttl: Duration) {
-        // A gateway that was silent for longer than its lease may have been swept.
-        if self.renewed.is_some_and(|at| at.elapsed() > ttl) {
-            self.stale.store(true, Ordering::Release);
-        }
+        let asked = Instant::now();
         let subscriptions = self.hub.subscriptions();
         let lease = Lease {
             node: self.node.clone(),
@@ -144,11 +146,14 @@ impl Writer {
             connections: self.hub.connection_count() as u64,
             channels: subscriptions.len() as u64,
             subscriptions: subscriptions.iter().map(|(_, count)| *count as u64).sum(),
-            bus_ok: self.metrics.canary_ok(),
+            bus_ok: self.verdict.is_delivering(),
         };
         let outcome = self.presence.renew(lease).await;
         if self.note_outcome(&outcome) {
-            self.renewed = Some(Instant::now());
+            // A gateway that was silent for longer than its lease may have been swept.
+            if self.renewed.replace(asked).is_some_and(|before| before.elapsed() > ttl) {
+                self.stale.store(true, Ordering::Release);
+            }
             self.tell_anew().await;
             if let Err(error) = self.presence.sweep().await {
                 tracing::debug!(%error, "dead gateways could not be swept");
@@ -157,10 +162,13 @@ impl Writer {
     }
 
     /// After notes were lost, the whole truth.
-    async fn tell_anew(&self) {
+    async fn tell_anew(&mut self) {
         if !self.stale.swap(false, Ordering::AcqRel) {
             return;
         }
+        // Notes that wait are older than what the hub says; written after it, a note of one who
+        // came would bring back one whose going was the note that got lost.
+        while self.changes.try_recv().is_ok() {}
         let mut connections = Vec::new();
         self.hub.for_each_connection(|outbox| connections.extend(outbox.info().cloned()));
         tracing::info!(
@@ -180,5 +188,33 @@ impl Writer {
             self.metrics.store_error();
         }
         outcome.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_backends::EmbeddedOptions;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_and_went_while_notes_were_lost_does_not_come_back() {
+        let backends = broker_backends::embedded(&EmbeddedOptions::default()).await;
+        let hub = Arc::new(Hub::new(backends.bus, Duration::ZERO));
+        let metrics = Arc::new(Metrics::new([]).unwrap());
+        let node: NodeId = "a".parse().unwrap();
+        let (directory, mut writer) =
+            start(Arc::clone(&backends.presence), hub, Arc::default(), metrics, node);
+        let ids = || (0..CAPACITY as u128).map(ConnectionId);
+        ids().for_each(|id| directory.connected(directory.describe(id, None, None)));
+        ids().for_each(|id| directory.disconnected(id, None));
+        writer.renew(Duration::from_secs(15)).await;
+        let mut late = Vec::new();
+        while let Ok(change) = writer.changes.try_recv() {
+            late.push(change);
+        }
+        writer.write(late).await;
+        let page = backends.presence.connections(None, 10).await.unwrap();
+        assert_eq!(page.connections, []);
     }
 }

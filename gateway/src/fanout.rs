@@ -4,8 +4,10 @@
 //! become one block of frames, encoded once and shared by all subscribers.
 
 use std::{
-    collections::HashSet,
+    cell::OnceCell,
+    collections::{HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -17,26 +19,53 @@ use broker_core::{
 };
 use broker_protocol::native;
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
+use tokio::{
+    task,
+    time::{self, Instant},
+};
 
 use crate::{
     clock,
-    hub::{Hub, Subscriber},
+    hub::{CANARY_NAMESPACE, Hub, Subscriber},
     outbox::{Outbox, Pushed},
     telemetry::{Metrics, Tracing},
 };
 
 /// Most that is taken from the bus at once: enough to join frames, not enough to delay others.
 const BATCH: usize = 1024;
+/// Bodies that are joined to one block. A slow client holds a whole block until it has read it.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// Deliveries after which others have their turn on this thread.
+const TURN_DELIVERIES: u64 = 8 * 1024;
+
 /// A subscription older than this has got every earlier copy of a message just published.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_millis(200);
+/// Copies that wait for [`SETTLED`] at once; further ones are not waited for.
+const MAX_LATE: usize = 4096;
 
 /// Delivers what arrives until the bus is closed.
 pub(crate) async fn run(mut events: BusEvents, fanout: Fanout) {
     let mut batch = Vec::with_capacity(BATCH);
-    while events.next_batch(&mut batch, BATCH).await {
-        fanout.deliver(&batch);
+    let mut touched = Touched::default();
+    let mut delivered = 0;
+    loop {
+        let open = match touched.late.front().map(|late| late.due) {
+            None => events.next_batch(&mut batch, BATCH).await,
+            Some(due) => tokio::select! {
+                open = events.next_batch(&mut batch, BATCH) => open,
+                () = time::sleep_until(due) => true,
+            },
+        };
+        if !open {
+            return;
+        }
+        delivered += fanout.deliver(&batch, &mut touched);
+        fanout.deliver_late(&mut touched);
         batch.clear();
+        if delivered >= TURN_DELIVERIES {
+            delivered = 0;
+            task::yield_now().await;
+        }
     }
 }
 
@@ -50,110 +79,189 @@ pub(crate) struct Fanout {
     pub(crate) tells_all: bool,
 }
 
+/// What a batch has touched so far. Kept from batch to batch for its memory.
+#[derive(Debug, Default)]
+struct Touched {
+    /// A message that came alone is written at once.
+    alone: bool,
+    /// The connections to be written to at the end.
+    outboxes: Vec<Arc<Outbox>>,
+    /// What of the batch somebody got.
+    delivered: Vec<Range<usize>>,
+    /// Copies that are delivered only if no other copy of their message is until then.
+    late: VecDeque<Late>,
+}
+
+/// One of the copies of a message to several targets.
+struct TargetCopy<'a> {
+    via: &'a Interest,
+    /// The same for all copies.
+    message: u64,
+    frame: Bytes,
+    /// Who is subscribed to a target named before this one, and since when.
+    earlier: HashMap<ConnectionId, Instant>,
+}
+
+/// A copy of a message to several targets, on its way to a connection that has just subscribed to
+/// an earlier one of them: perhaps in time for that target's copy, perhaps too late.
+#[derive(Debug)]
+struct Late {
+    due: Instant,
+    outbox: Arc<Outbox>,
+    via: Interest,
+    message: u64,
+    frame: Bytes,
+}
+
 impl Fanout {
-    fn deliver(&self, batch: &[Inbound]) {
-        let mut touched = Touched { single: batch.len() == 1, outboxes: Vec::new() };
-        let mut rest = batch;
-        while let Some(first) = rest.first() {
-            let run = match &first.event {
+    /// Says how many deliveries that were.
+    fn deliver(&self, batch: &[Inbound], touched: &mut Touched) -> u64 {
+        touched.alone = batch.len() == 1;
+        let (mut at, mut total) = (0, 0);
+        while let Some(first) = batch.get(at) {
+            let (run, delivered) = match &first.event {
                 BusEvent::Gap { interest, reason } => {
                     self.tell_gap(interest.as_ref(), *reason);
-                    1
+                    (1, 0)
                 }
                 BusEvent::Message { via, message } if message.options.is_some() => {
-                    self.deliver_single(via, message, &mut touched);
-                    1
+                    (1, self.deliver_single(via, message, touched))
                 }
                 BusEvent::Message { via, .. } => {
-                    let run = rest.iter().take_while(|next| is_plain(next, via)).count();
-                    self.deliver_run(via, &rest[..run], &mut touched);
-                    run
+                    let run = run_length(&batch[at..], via);
+                    (run, self.deliver_run(via, &batch[at..at + run], touched))
                 }
             };
-            rest = &rest[run..];
+            if delivered > 0 {
+                touched.delivered.push(at..at + run);
+            }
+            total += delivered;
+            at += run;
         }
-        for outbox in &touched.outboxes {
+        for outbox in touched.outboxes.drain(..) {
             outbox.flush();
         }
-        self.note_latency(batch);
+        let now = clock::wall();
+        for message in touched.delivered.drain(..).flat_map(|run| messages(&batch[run])) {
+            self.metrics.delivery_latency(now.0.saturating_sub(message.time.0));
+        }
+        total
     }
 
     /// Messages without options that came one after the other by the same interest.
-    fn deliver_run(&self, via: &Interest, run: &[Inbound], touched: &mut Touched) {
+    fn deliver_run(&self, via: &Interest, run: &[Inbound], touched: &mut Touched) -> u64 {
         let mut block = BytesMut::new();
         for message in messages(run) {
             native::encode_message(message, &mut block);
         }
         let (block, count) = (block.freeze(), u32::try_from(run.len()).unwrap_or(u32::MAX));
+        let copies: OnceCell<Vec<(u64, Bytes)>> = OnceCell::new();
+        let make_copies =
+            || messages(run).map(|message| (fingerprint(message), encode(message))).collect();
         let mut delivered = 0;
-        self.hub.subscribers().for_each(via, |_, subscriber| {
-            if subscriber.outbox.is_overlapping() {
-                for message in messages(run) {
-                    delivered += self.deliver_first_copy(via, message, &subscriber.outbox, touched);
-                }
-            } else {
-                delivered += self.push(&subscriber.outbox, &block, count, touched);
+        self.hub.subscribers().for_each(via, |_, Subscriber { outbox, .. }| {
+            if !outbox.is_overlapping() {
+                delivered += self.push(outbox, &block, count, touched);
+                return;
+            }
+            for copy in copies.get_or_init(make_copies) {
+                delivered += self.push_first_copy(outbox, via, copy, touched);
             }
         });
-        self.metrics.delivered(
-            via.namespace(),
-            delivered,
-            block.len() as u64 / u64::from(count.max(1)),
-        );
+        self.count(via, delivered, block.len() as u64 / u64::from(count.max(1)))
     }
 
     /// A message that some subscribers may not get.
-    fn deliver_single(&self, via: &Interest, message: &Message, touched: &mut Touched) {
-        let Some(options) = &message.options else { return };
+    fn deliver_single(&self, via: &Interest, message: &Message, touched: &mut Touched) -> u64 {
+        let Some(options) = &message.options else { return 0 };
         if message.has_expired(clock::wall()) {
-            return self.metrics.dropped("expired", 1);
+            self.metrics.dropped("expired", self.hub.subscribers().count(via) as u64);
+            return 0;
         }
         let span = self.tracing.deliver(message);
-        let covered = self.reached_by_earlier_targets(message);
         let frame = encode(message);
+        let copy = OnceCell::new();
+        let target = options.targets.as_ref().map(|_| TargetCopy {
+            via,
+            message: hash(&message.id),
+            frame: frame.clone(),
+            earlier: self.subscribed_to_earlier_targets(message),
+        });
         let mut delivered = 0;
-        self.hub.subscribers().for_each(via, |id, subscriber| {
-            let outbox = &subscriber.outbox;
-            if options.exclude.covers(id, outbox.user()) || covered.contains(&id) {
+        self.hub.subscribers().for_each(via, |id, Subscriber { outbox, .. }| {
+            if options.exclude.covers(id, outbox.user()) {
                 return;
             }
-            delivered += if outbox.is_overlapping() {
-                self.deliver_first_copy(via, message, outbox, touched)
+            delivered += if let Some(target) = &target {
+                self.push_target(id, outbox, target, touched)
+            } else if outbox.is_overlapping() {
+                let copy = copy.get_or_init(|| (fingerprint(message), frame.clone()));
+                self.push_first_copy(outbox, via, copy, touched)
             } else {
                 self.push(outbox, &frame, 1, touched)
             };
         });
-        self.metrics.delivered(via.namespace(), delivered, frame.len() as u64);
         if let Some(span) = span {
             span.delivered(delivered);
         }
+        self.count(via, delivered, frame.len() as u64)
     }
 
-    /// Connections that get another copy of this message, on a channel named before this one.
-    fn reached_by_earlier_targets(&self, message: &Message) -> HashSet<ConnectionId> {
-        let now = Instant::now();
-        let mut reached = HashSet::new();
+    /// Connections that get another copy of this message, on a channel named before this one, and
+    /// since when they are subscribed to it.
+    fn subscribed_to_earlier_targets(&self, message: &Message) -> HashMap<ConnectionId, Instant> {
+        let mut subscribed = HashMap::new();
         for target in message.earlier_targets() {
             self.hub.subscribers().for_each_reached(target, |id, Subscriber { since, .. }| {
-                if now.saturating_duration_since(*since) > SETTLED {
-                    reached.insert(id);
-                }
+                let first = subscribed.entry(id).or_insert(*since);
+                *first = (*first).min(*since);
             });
         }
-        reached
+        subscribed
     }
 
-    fn deliver_first_copy(
+    /// A connection takes the copy of the first target that it is subscribed to. Where it
+    /// subscribed so lately that this copy may have passed before, the next one waits a moment,
+    /// and is then taken if the first did not come.
+    fn push_target(
         &self,
-        via: &Interest,
-        message: &Message,
+        connection: ConnectionId,
         outbox: &Arc<Outbox>,
+        copy: &TargetCopy<'_>,
         touched: &mut Touched,
     ) -> u64 {
-        if !outbox.is_first_copy(fingerprint(message), via) {
-            return 0;
+        let now = Instant::now();
+        match copy.earlier.get(&connection) {
+            Some(since) if now.saturating_duration_since(*since) > SETTLED => 0,
+            Some(_) if touched.late.len() < MAX_LATE => {
+                touched.late.push_back(Late {
+                    due: now + SETTLED,
+                    outbox: Arc::clone(outbox),
+                    via: copy.via.clone(),
+                    message: copy.message,
+                    frame: copy.frame.clone(),
+                });
+                0
+            }
+            _ => {
+                let pushed = outbox.push_new(copy.message, &copy.frame);
+                pushed.map_or(0, |pushed| self.note(pushed, outbox, 1, touched))
+            }
         }
-        self.push(outbox, &encode(message), 1, touched)
+    }
+
+    fn deliver_late(&self, touched: &mut Touched) {
+        let now = Instant::now();
+        while touched.late.front().is_some_and(|late| late.due <= now) {
+            let Some(late) = touched.late.pop_front() else { return };
+            if let Some(pushed) = late.outbox.push_new(late.message, &late.frame) {
+                let delivered = self.note(pushed, &late.outbox, 1, touched);
+                self.count(&late.via, delivered, late.frame.len() as u64);
+            }
+        }
+        for outbox in touched.outboxes.drain(..) {
+            outbox.flush();
+        }
     }
 
     fn push(
@@ -163,21 +271,56 @@ impl Fanout {
         messages: u32,
         touched: &mut Touched,
     ) -> u64 {
-        let pushed = if touched.single {
+        let pushed = if touched.alone {
             outbox.deliver(block, messages)
         } else {
-            touched.outboxes.push(Arc::clone(outbox));
             outbox.push(block, messages)
         };
+        self.note(pushed, outbox, messages, touched)
+    }
+
+    fn push_first_copy(
+        &self,
+        outbox: &Arc<Outbox>,
+        via: &Interest,
+        (fingerprint, frame): &(u64, Bytes),
+        touched: &mut Touched,
+    ) -> u64 {
+        let pushed = outbox.push_first_copy(*fingerprint, via, frame);
+        pushed.map_or(0, |pushed| self.note(pushed, outbox, 1, touched))
+    }
+
+    fn note(
+        &self,
+        pushed: Pushed,
+        outbox: &Arc<Outbox>,
+        messages: u32,
+        touched: &mut Touched,
+    ) -> u64 {
         match pushed {
             Pushed::Taken => u64::from(messages),
-            Pushed::Closed => 0,
+            Pushed::Unwritten => {
+                touched.outboxes.push(Arc::clone(outbox));
+                u64::from(messages)
+            }
+            Pushed::Closed => {
+                self.metrics.dropped("connection_lost", messages.into());
+                0
+            }
             Pushed::Overflow { lost } => {
-                self.metrics.slow_client();
-                self.metrics.dropped("queue_full", u64::from(lost));
+                self.metrics.slow_client(lost);
                 0
             }
         }
+    }
+
+    /// The gateway's own canary is no delivery to anybody.
+    fn count(&self, via: &Interest, delivered: u64, bytes_each: u64) -> u64 {
+        if via.namespace() == CANARY_NAMESPACE {
+            return 0;
+        }
+        self.metrics.delivered(via.namespace(), delivered, bytes_each);
+        delivered
     }
 
     fn tell_gap(&self, interest: Option<&Interest>, reason: GapReason) {
@@ -190,33 +333,40 @@ impl Fanout {
         let mut frame = BytesMut::new();
         native::encode_gap(interest, reason, &mut frame);
         let frame = frame.freeze();
+        let tell = |outbox: &Outbox| {
+            if let Pushed::Overflow { lost } = outbox.deliver(&frame, 0) {
+                self.metrics.slow_client(lost);
+            }
+        };
         match interest {
-            Some(interest) => self.hub.subscribers().for_each(interest, |_, subscriber| {
-                subscriber.outbox.deliver(&frame, 0);
-            }),
+            Some(interest) => {
+                self.hub.subscribers().for_each(interest, |_, subscriber| tell(&subscriber.outbox))
+            }
+            // Who is not connected yet has nothing to miss.
             None => self.hub.for_each_connection(|outbox| {
-                outbox.deliver(&frame, 0);
+                if outbox.info().is_some() {
+                    tell(outbox);
+                }
             }),
         }
     }
-
-    fn note_latency(&self, batch: &[Inbound]) {
-        let now = clock::wall();
-        for message in messages(batch) {
-            self.metrics.delivery_latency(now.0.saturating_sub(message.time.0));
-        }
-    }
-}
-
-/// The connections whose queues a batch filled, to be written at its end. A message that came
-/// alone is written at once.
-struct Touched {
-    single: bool,
-    outboxes: Vec<Arc<Outbox>>,
 }
 
 fn is_plain(inbound: &Inbound, wanted: &Interest) -> bool {
     matches!(&inbound.event, BusEvent::Message { via, message } if via == wanted && message.options.is_none())
+}
+
+/// How many messages of the front make one block: without options, and by the same interest.
+fn run_length(batch: &[Inbound], via: &Interest) -> usize {
+    let mut bytes = 0;
+    let run = batch.iter().take_while(|next| {
+        let has_room = bytes < BLOCK_BYTES;
+        if let BusEvent::Message { message, .. } = &next.event {
+            bytes += message.data.len();
+        }
+        has_room && is_plain(next, via)
+    });
+    run.count().max(1)
 }
 
 fn messages(batch: &[Inbound]) -> impl Iterator<Item = &Message> {
@@ -232,6 +382,12 @@ fn encode(message: &Message) -> Bytes {
     frame.freeze()
 }
 
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The same for copies of one message. Ids do not serve: what a service put on the bus without
 /// one gets a fresh id for each copy.
 fn fingerprint(message: &Message) -> u64 {
@@ -244,3 +400,6 @@ fn fingerprint(message: &Message) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

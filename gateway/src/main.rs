@@ -50,6 +50,9 @@ async fn run_gateway(config: Config) -> Exit {
     {
         return cli::fail(&error.to_string(), Exit::Config);
     }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let announced = config.clone();
     match app::run(config, |started| cli::announce(&announced, started.public[0])).await {
         Ok(()) => Exit::Success,

@@ -8,8 +8,8 @@ use axum::{
 };
 use broker_core::ErrorCode;
 
-use super::{Deps, error::ApiError};
-use crate::config::Scope;
+use super::Deps;
+use crate::{config::Scope, problem::Problem};
 
 /// A service that may publish.
 #[derive(Debug)]
@@ -23,32 +23,32 @@ pub(super) struct Publisher {
 pub(super) struct Admin;
 
 impl FromRequestParts<Arc<Deps>> for Publisher {
-    type Rejection = ApiError;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
         let key_id = authorize(deps, &parts.headers, Scope::Publish)?;
         Ok(Self { key_id: key_id.to_owned() })
     }
 }
 
 impl FromRequestParts<Arc<Deps>> for Admin {
-    type Rejection = ApiError;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
         authorize(deps, &parts.headers, Scope::Admin).map(|_| Self)
     }
 }
 
 /// The name of the key that the request presents, if it is good for this.
-fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'a str, ApiError> {
+fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'a str, Problem> {
     let Some(presented) = presented(headers) else {
         let text = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
-        return Err(ApiError::new(ErrorCode::Unauthorized, text)
+        return Err(Problem::new(ErrorCode::Unauthorized, text)
             .with_header(header::WWW_AUTHENTICATE, r#"Bearer realm="fanfare""#));
     };
     let Some(key) = deps.api_keys.find(presented) else {
         let challenge = r#"Bearer realm="fanfare", error="invalid_token""#;
-        return Err(ApiError::new(ErrorCode::Unauthorized, "this API key is not known")
+        return Err(Problem::new(ErrorCode::Unauthorized, "this API key is not known")
             .with_header(header::WWW_AUTHENTICATE, challenge));
     };
     if key.may(scope) {
@@ -63,7 +63,7 @@ fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'
         }
     };
     let text = format!("the API key `{}` lacks the scope `{needed}`", key.id);
-    Err(ApiError::new(ErrorCode::Forbidden, text).with_header(header::WWW_AUTHENTICATE, challenge))
+    Err(Problem::new(ErrorCode::Forbidden, text).with_header(header::WWW_AUTHENTICATE, challenge))
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {

@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Coverage, Deps,
-    error::ApiError,
-    page_size,
+    Coverage, Deps, page_size,
     peers::{self, Ask, Content, Subscribed, Wanted},
 };
+use crate::problem::Problem;
 
 /// Which channels to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -41,7 +40,7 @@ pub(super) struct ChannelsBody {
 
 /// Lists channels. Each gateway sends the first that it has; a name that is among the first of
 /// all is among the first of each gateway that has it, so its count is whole.
-pub(super) async fn list(deps: &Deps, query: ChannelsQuery) -> Result<ChannelsBody, ApiError> {
+pub(super) async fn list(deps: &Deps, query: ChannelsQuery) -> Result<ChannelsBody, Problem> {
     let wanted = Wanted {
         prefix: query.prefix.unwrap_or_default(),
         after: query.after,

@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Coverage, Deps,
-    error::ApiError,
-    page_size, parse_name,
+    Coverage, Deps, page_size, parse_name,
     peers::{self, Ask, close_code},
 };
+use crate::problem::Problem;
 
 /// Which connections to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -98,16 +97,13 @@ impl From<ConnectionInfo> for ConnectionBody {
 }
 
 /// Lists connections. With the store away, those of this gateway.
-pub(super) async fn list(
-    deps: &Deps,
-    query: ConnectionsQuery,
-) -> Result<ConnectionsBody, ApiError> {
+pub(super) async fn list(deps: &Deps, query: ConnectionsQuery) -> Result<ConnectionsBody, Problem> {
     let limit = page_size(query.limit)?;
     let user = query.user.map(|user| parse_name::<UserId>("user", &user)).transpose()?;
     let resumed = query.cursor.is_some();
     let page = match user.clone() {
         Some(_) if resumed => {
-            return Err(ApiError::bad_request(
+            return Err(Problem::bad_request(
                 "a user's connections are one page: leave out `cursor`",
             ));
         }
@@ -120,10 +116,10 @@ pub(super) async fn list(
     let (page, coverage) = match page {
         Ok(page) => (page, Coverage::default()),
         Err(StoreError::Refused(why)) if resumed => {
-            return Err(ApiError::bad_request(format!("`cursor`: {why}")));
+            return Err(Problem::bad_request(format!("`cursor`: {why}")));
         }
         Err(error) if resumed => {
-            return Err(ApiError::new(ErrorCode::Unavailable, error.to_string()));
+            return Err(Problem::new(ErrorCode::Unavailable, error.to_string()));
         }
         Err(error) => {
             let reason = format!("{error}, so these are connections of this gateway only");
@@ -153,19 +149,19 @@ fn local(deps: &Deps, user: Option<&UserId>, limit: usize) -> ConnectionPage {
 }
 
 /// One connection.
-pub(super) async fn find(deps: &Deps, id: &str) -> Result<ConnectionBody, ApiError> {
+pub(super) async fn find(deps: &Deps, id: &str) -> Result<ConnectionBody, Problem> {
     let id: ConnectionId = parse_name("id", id)?;
     let local = deps.hub.connection(id).and_then(|outbox| outbox.info().cloned());
     let found = match local {
         Some(info) => Some(info),
         None => deps.presence.connection(id).await.map_err(|error| {
             let text = format!("{error}, and this gateway has no such connection");
-            ApiError::new(ErrorCode::Unavailable, text)
+            Problem::new(ErrorCode::Unavailable, text)
         })?,
     };
     found
         .map(Into::into)
-        .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such connection"))
+        .ok_or_else(|| Problem::new(ErrorCode::NotFound, "there is no such connection"))
 }
 
 /// Ends one connection, wherever it is.
@@ -173,7 +169,7 @@ pub(super) async fn close(
     deps: &Deps,
     id: &str,
     query: &CloseQuery,
-) -> Result<ClosedBody, ApiError> {
+) -> Result<ClosedBody, Problem> {
     let id: ConnectionId = parse_name("id", id)?;
     if deps.hub.close(id, close_code(query.reconnect)) {
         return Ok(ClosedBody { closed: 1, coverage: Coverage::default() });
@@ -191,7 +187,7 @@ pub(super) async fn close_user(
     deps: &Deps,
     user: &str,
     query: &CloseQuery,
-) -> Result<ClosedBody, ApiError> {
+) -> Result<ClosedBody, Problem> {
     let user: UserId = parse_name("user", user)?;
     let ask = Ask::CloseUser { user: user.to_string(), reconnect: query.reconnect };
     let round = peers::ask(deps, &ask).await;

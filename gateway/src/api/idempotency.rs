@@ -10,7 +10,7 @@ use broker_core::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::error::ApiError;
+use crate::problem::Problem;
 
 /// How long an answer is kept, and how long a request may be under way.
 const WINDOW: Duration = Duration::from_secs(120);
@@ -28,12 +28,12 @@ pub(super) struct Key {
 
 impl Key {
     /// `caller` keeps the keys of different API keys apart.
-    pub(super) fn new(caller: &str, key: &str, body: &[u8]) -> Result<Self, ApiError> {
+    pub(super) fn new(caller: &str, key: &str, body: &[u8]) -> Result<Self, Problem> {
         let fits = (1..=MAX_KEY_BYTES).contains(&key.len());
         if !fits || !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             let text =
                 format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
-            return Err(ApiError::bad_request(text));
+            return Err(Problem::bad_request(text));
         }
         let name =
             Sha256::new().chain_update(caller).chain_update([0]).chain_update(key).finalize();
@@ -88,8 +88,8 @@ pub(super) struct Kept {
 pub(super) async fn once(
     sessions: &Arc<dyn Sessions>,
     key: Key,
-    work: impl Future<Output = Result<Answer, ApiError>> + Send + 'static,
-) -> Result<Kept, ApiError> {
+    work: impl Future<Output = Result<Answer, Problem>> + Send + 'static,
+) -> Result<Kept, Problem> {
     let sessions = Arc::clone(sessions);
     let task = tokio::spawn(async move {
         match begin(&*sessions, &key).await? {
@@ -101,30 +101,30 @@ pub(super) async fn once(
         Ok(kept) => kept,
         Err(error) => {
             tracing::error!(%error, "a publish under an idempotency key broke off");
-            Err(ApiError::new(ErrorCode::Internal, "a fault of the server"))
+            Err(Problem::new(ErrorCode::Internal, "a fault of the server"))
         }
     }
 }
 
 /// The answer, if there is one already.
-async fn begin(sessions: &dyn Sessions, key: &Key) -> Result<Option<Bytes>, ApiError> {
+async fn begin(sessions: &dyn Sessions, key: &Key) -> Result<Option<Bytes>, Problem> {
     match sessions.begin(key.name.clone(), key.fingerprint(), WINDOW).await {
         Ok(Begun::New) => Ok(None),
         Ok(Begun::Done(body)) => Ok(Some(body)),
         Ok(Begun::Running) => {
             let text = "a request with this idempotency key is under way: repeat this one later";
-            Err(ApiError::new(ErrorCode::Conflict, text).retryable())
+            Err(Problem::new(ErrorCode::Conflict, text).retryable())
         }
         Ok(Begun::Conflict) => {
             let text = "this idempotency key was used for another body";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Err(ApiError::new(ErrorCode::Conflict, text).with_status(status))
+            Err(Problem::new(ErrorCode::Conflict, text).with_status(status))
         }
         Err(error) => {
             let text = format!(
                 "{error}, so a repetition would not be known as one; nothing was published"
             );
-            Err(ApiError::new(ErrorCode::Unavailable, text))
+            Err(Problem::new(ErrorCode::Unavailable, text))
         }
     }
 }
@@ -132,8 +132,8 @@ async fn begin(sessions: &dyn Sessions, key: &Key) -> Result<Option<Bytes>, ApiE
 async fn end(
     sessions: &dyn Sessions,
     key: Key,
-    outcome: Result<Answer, ApiError>,
-) -> Result<Kept, ApiError> {
+    outcome: Result<Answer, Problem>,
+) -> Result<Kept, Problem> {
     let fingerprint = key.fingerprint();
     let stored = match &outcome {
         Ok(Answer { body, definitive: true }) => {

@@ -17,13 +17,15 @@ use super::{
     Deps,
     channels::{self, ChannelsQuery},
     connections::{self, CloseQuery, ConnectionsQuery},
-    error::{ApiError, ErrorBody},
     idempotency::{self, Key},
     peers,
     publish::{self, Ids},
     stats,
 };
-use crate::telemetry::Source;
+use crate::{
+    problem::{ErrorBody, Problem},
+    telemetry::Source,
+};
 
 /// Requests of services that are carried out at a time; further ones are refused.
 const CONCURRENCY: usize = 256;
@@ -42,7 +44,7 @@ pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
                 question.answer(answer);
             }
             QuestionKind::Api { .. } if under_way.len() >= CONCURRENCY => {
-                let error = ApiError::new(ErrorCode::Overloaded, "too many requests are under way");
+                let error = Problem::new(ErrorCode::Overloaded, "too many requests are under way");
                 question.answer(refusal(&error));
             }
             QuestionKind::Api { operation } => {
@@ -83,7 +85,7 @@ pub(super) async fn respond(deps: &Deps, request: Request<'_>) -> Bytes {
     outcome.unwrap_or_else(|error| refusal(&error))
 }
 
-async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, ApiError> {
+async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, Problem> {
     match operation {
         "channels" => {
             let query: ChannelsQuery = read(body)?;
@@ -106,12 +108,12 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, A
             let text = format!(
                 "there is no operation `{other}`: publish, channels, connections, connection, disconnect and stats are"
             );
-            Err(ApiError::new(ErrorCode::UnknownCommand, text))
+            Err(Problem::new(ErrorCode::UnknownCommand, text))
         }
     }
 }
 
-async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, ApiError> {
+async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, Problem> {
     let publisher = deps.publisher(Source::Nats, request.trace.cloned());
     let command = publish::read(request.body, &deps.rules, publisher.now)?;
     let Some(key) = request.message_id else {
@@ -124,12 +126,12 @@ async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, ApiError> 
     Ok(idempotency::once(&deps.sessions, key, work).await?.body)
 }
 
-async fn disconnect(deps: &Deps, request: DisconnectRequest) -> Result<Bytes, ApiError> {
+async fn disconnect(deps: &Deps, request: DisconnectRequest) -> Result<Bytes, Problem> {
     let query = CloseQuery { reconnect: request.reconnect };
     match (request.connection, request.user) {
         (Some(id), None) => reply(connections::close(deps, &id, &query)).await,
         (None, Some(user)) => reply(connections::close_user(deps, &user, &query)).await,
-        _ => Err(ApiError::bad_request("give either `connection` or `user`")),
+        _ => Err(Problem::bad_request("give either `connection` or `user`")),
     }
 }
 
@@ -153,18 +155,18 @@ struct DisconnectRequest {
 struct Nothing {}
 
 /// An empty body stands for an empty object.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| ApiError::bad_request(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
 async fn reply<T: Serialize>(
-    operation: impl Future<Output = Result<T, ApiError>>,
-) -> Result<Bytes, ApiError> {
+    operation: impl Future<Output = Result<T, Problem>>,
+) -> Result<Bytes, Problem> {
     Ok(super::json(&operation.await?).into())
 }
 
-fn refusal(error: &ApiError) -> Bytes {
+fn refusal(error: &Problem) -> Bytes {
     #[derive(Serialize)]
     struct Refusal<'a> {
         error: ErrorBody<'a>,

@@ -4,12 +4,12 @@
 //! 2. [`channels`], [`connections`], [`stats`]: what goes on in the cluster.
 //! 3. [`peers`]: what gateways ask each other for these.
 //! 4. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP.
-//! 5. [`error`]: what can go wrong; [`openapi`]: the specification, made from the code.
+//! 5. [`openapi`]: the specification, made from the code. What can go wrong is a
+//!    [`Problem`](crate::problem::Problem).
 
 mod caller;
 mod channels;
 mod connections;
-mod error;
 mod idempotency;
 mod inbox;
 mod openapi;
@@ -36,9 +36,9 @@ use crate::{
     auth::ApiKeys,
     clock,
     hub::Hub,
+    problem::Problem,
     telemetry::{Source, Tracing},
 };
-use error::ApiError;
 use publish::Publisher;
 
 /// Messages of a batch.
@@ -94,19 +94,19 @@ impl Coverage {
     }
 }
 
-fn page_size(limit: Option<usize>) -> Result<usize, ApiError> {
+fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
     match limit {
         None => Ok(USUAL_PAGE),
         Some(limit) if (1..=MAX_PAGE).contains(&limit) => Ok(limit),
-        Some(_) => Err(ApiError::bad_request(format!("`limit` is between 1 and {MAX_PAGE}"))),
+        Some(_) => Err(Problem::bad_request(format!("`limit` is between 1 and {MAX_PAGE}"))),
     }
 }
 
-fn parse_name<T: FromStr<Err = NameError>>(member: &str, text: &str) -> Result<T, ApiError> {
+fn parse_name<T: FromStr<Err = NameError>>(member: &str, text: &str) -> Result<T, Problem> {
     const SHOWN: usize = 60;
     text.parse().map_err(|error: NameError| {
         let shown: String = text.chars().take(SHOWN).collect();
-        ApiError::new(ErrorCode::InvalidName, format!("`{member}`, `{shown}`: {error}"))
+        Problem::new(ErrorCode::InvalidName, format!("`{member}`, `{shown}`: {error}"))
     })
 }
 

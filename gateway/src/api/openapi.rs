@@ -13,7 +13,7 @@ use utoipa::{
     },
 };
 
-use super::error::Problem;
+use crate::problem::ProblemBody;
 
 /// Everything but the operations.
 #[derive(OpenApi)]
@@ -30,7 +30,7 @@ use super::error::Problem;
             about the whole cluster; where a part of it could not be asked, `partial` says so."),
     ),
     security(("bearer" = []), ("api_key" = [])),
-    components(schemas(Problem<'static>)),
+    components(schemas(ProblemBody<'static>)),
     modifiers(&Schemes),
 )]
 struct Base;
@@ -57,34 +57,37 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 pub(super) enum PublishErrors<'a> {
     /// The request, or its only message, is not of its form (`bad_request`, `invalid_name`).
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(Problem<'a>),
+    Malformed(ProblemBody<'a>),
     /// No API key, or an unknown one (`unauthorized`).
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(Problem<'a>),
+    Unauthorized(ProblemBody<'a>),
     /// The API key lacks the scope (`forbidden`).
     #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(Problem<'a>),
+    Forbidden(ProblemBody<'a>),
+    /// The body took longer than 30 s to come (`request_timeout`).
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(ProblemBody<'a>),
     /// A request with this idempotency key is under way (`conflict`): repeat this one later.
     #[response(status = 409, content_type = "application/problem+json")]
-    UnderWay(Problem<'a>),
+    UnderWay(ProblemBody<'a>),
     /// The body, or its only message, is too large (`message_too_large`).
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(Problem<'a>),
+    TooLarge(ProblemBody<'a>),
     /// The body is not declared as JSON (`unsupported_media_type`).
     #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(Problem<'a>),
+    NotJson(ProblemBody<'a>),
     /// The namespace is not declared (`unknown_namespace`), or the idempotency key was used for
     /// another body (`conflict`).
     #[response(status = 422, content_type = "application/problem+json")]
-    Refused(Problem<'a>),
+    Refused(ProblemBody<'a>),
     /// The bus or, with an idempotency key, the store is away or overloaded (`unavailable`,
     /// `overloaded`): nothing was done.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(Problem<'a>),
+    Unavailable(ProblemBody<'a>),
     /// The bus went away before it confirmed (`unknown`): repeat the request with the `id` that
     /// the problem names.
     #[response(status = 504, content_type = "application/problem+json")]
-    Unknown(Problem<'a>),
+    Unknown(ProblemBody<'a>),
 }
 
 /// What can go wrong with an operator's request.
@@ -93,22 +96,22 @@ pub(super) enum PublishErrors<'a> {
 pub(super) enum AdminErrors<'a> {
     /// The request is not of its form (`bad_request`, `invalid_name`).
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(Problem<'a>),
+    Malformed(ProblemBody<'a>),
     /// No API key, or an unknown one (`unauthorized`).
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(Problem<'a>),
+    Unauthorized(ProblemBody<'a>),
     /// The API key lacks the scope (`forbidden`).
     #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(Problem<'a>),
+    Forbidden(ProblemBody<'a>),
     /// There is no such thing (`not_found`).
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(Problem<'a>),
+    NotFound(ProblemBody<'a>),
     /// The store is away (`unavailable`).
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(Problem<'a>),
+    Unavailable(ProblemBody<'a>),
     /// Not every gateway answered, and the others know no such thing (`unknown`).
     #[response(status = 504, content_type = "application/problem+json")]
-    Unknown(Problem<'a>),
+    Unknown(ProblemBody<'a>),
 }
 
 /// `/openapi.json`

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Coverage, Deps, error::ApiError};
-use crate::hub::Hub;
+use super::{Coverage, Deps};
+use crate::{hub::Hub, problem::Problem};
 
 const VERSION: u8 = 1;
 /// How long other gateways may take.
@@ -155,13 +155,13 @@ impl Round {
     }
 
     /// That nothing was found, if that can be said.
-    pub(super) fn not_found(self, what: &str) -> ApiError {
+    pub(super) fn not_found(self, what: &str) -> Problem {
         if !self.coverage.partial {
-            return ApiError::new(ErrorCode::NotFound, format!("there is no such {what}"));
+            return Problem::new(ErrorCode::NotFound, format!("there is no such {what}"));
         }
         let reason = self.coverage.reason.unwrap_or_default();
         let text = format!("the {what} was not found, but {reason}: repeat the request");
-        ApiError::new(ErrorCode::Unknown, text)
+        Problem::new(ErrorCode::Unknown, text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The API over HTTP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,6 +16,7 @@ use axum::{
 };
 use broker_core::ErrorCode;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time;
 use tracing::Instrument as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,16 +27,18 @@ use super::{
     connections::{
         self, CloseQuery, ClosedBody, ConnectionBody, ConnectionsBody, ConnectionsQuery,
     },
-    error::ApiError,
     idempotency::{self, Kept, Key},
     openapi::{self, AdminErrors, PublishErrors},
     publish::{self, AnswerBody, Ids, PublishBody},
     stats::{self, StatsBody},
 };
-use crate::telemetry::Source;
+use crate::{problem::Problem, telemetry::Source};
 
 /// Largest body of a request; larger where a single message may be.
 const BODY_BYTES: usize = 8 << 20;
+
+/// How long a body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -99,7 +102,7 @@ async fn publish_messages(
     caller: Publisher,
     headers: HeaderMap,
     Payload(body): Payload,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let publisher = deps.publisher(Source::Http, text("traceparent").map(Into::into));
     let command = publish::read(&body, &deps.rules, publisher.now)?;
@@ -136,7 +139,7 @@ async fn list_channels(
     State(deps): State<Arc<Deps>>,
     _: Admin,
     Params(query): Params<ChannelsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     Ok(answer(&channels::list(&deps, query).await?))
 }
 
@@ -155,7 +158,7 @@ async fn list_connections(
     State(deps): State<Arc<Deps>>,
     _: Admin,
     Params(query): Params<ConnectionsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     Ok(answer(&connections::list(&deps, query).await?))
 }
 
@@ -172,7 +175,7 @@ async fn find_connection(
     State(deps): State<Arc<Deps>>,
     _: Admin,
     Segment(id): Segment,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     Ok(answer(&connections::find(&deps, &id).await?))
 }
 
@@ -190,7 +193,7 @@ async fn close_connection(
     _: Admin,
     Segment(id): Segment,
     Params(query): Params<CloseQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     Ok(answer(&connections::close(&deps, &id, &query).await?))
 }
 
@@ -210,7 +213,7 @@ async fn close_user(
     _: Admin,
     Segment(user): Segment,
     Params(query): Params<CloseQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, Problem> {
     Ok(answer(&connections::close_user(&deps, &user, &query).await?))
 }
 
@@ -237,14 +240,14 @@ fn json(body: Bytes) -> Response {
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
-async fn no_route(uri: Uri) -> ApiError {
+async fn no_route(uri: Uri) -> Problem {
     let text = format!("there is no {}; /docs lists what there is", uri.path());
-    ApiError::new(ErrorCode::NotFound, text)
+    Problem::new(ErrorCode::NotFound, text)
 }
 
-async fn no_method(request: Request) -> ApiError {
+async fn no_method(request: Request) -> Problem {
     let text = format!("{} is not for {}", request.uri().path(), request.method());
-    ApiError::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
+    Problem::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
 }
 
 /// One span for each request.
@@ -258,18 +261,23 @@ async fn trace(request: Request, next: Next) -> Response {
 struct Payload(Bytes);
 
 impl FromRequest<Arc<Deps>> for Payload {
-    type Rejection = ApiError;
+    type Rejection = Problem;
 
-    async fn from_request(request: Request, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, deps: &Arc<Deps>) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let text = "the body must be JSON: send `Content-Type: application/json`";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Err(ApiError::http(status, "unsupported_media_type", text));
+            return Err(Problem::http(status, "unsupported_media_type", text));
         }
-        Bytes::from_request(request, deps)
-            .await
-            .map(Self)
-            .map_err(|rejection| unreadable(&rejection))
+        match time::timeout(BODY_TIME, Bytes::from_request(request, deps)).await {
+            Ok(Ok(body)) => Ok(Self(body)),
+            Ok(Err(rejection)) => Err(unreadable(&rejection)),
+            Err(_) => {
+                let text = format!("the body took longer than {} s", BODY_TIME.as_secs());
+                let status = StatusCode::REQUEST_TIMEOUT;
+                Err(Problem::http(status, "request_timeout", text).retryable())
+            }
+        }
     }
 }
 
@@ -279,24 +287,24 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-fn unreadable(rejection: &BytesRejection) -> ApiError {
+fn unreadable(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let text = "the body is larger than this gateway takes: send a batch in parts";
-        return ApiError::new(ErrorCode::MessageTooLarge, text);
+        return Problem::new(ErrorCode::MessageTooLarge, text);
     }
-    ApiError::bad_request(format!("the body broke off: {rejection}"))
+    Problem::bad_request(format!("the body broke off: {rejection}"))
 }
 
 /// What stands behind `?`.
 struct Params<T>(T);
 
 impl<T: DeserializeOwned> FromRequestParts<Arc<Deps>> for Params<T> {
-    type Rejection = ApiError;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deps>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Deps>) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
         }
     }
 }
@@ -305,12 +313,12 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Deps>> for Params<T> {
 struct Segment(String);
 
 impl FromRequestParts<Arc<Deps>> for Segment {
-    type Rejection = ApiError;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
         match Path::from_request_parts(parts, deps).await {
             Ok(Path(segment)) => Ok(Self(segment)),
-            Err(rejection) => Err(ApiError::bad_request(rejection.body_text())),
+            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
         }
     }
 }

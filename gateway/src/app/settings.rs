@@ -12,6 +12,7 @@ use super::StartError;
 use crate::{
     config::Config,
     connection::{Admission, Deps, WireLimits},
+    directory::LeaseTimes,
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
@@ -60,6 +61,10 @@ pub(super) fn wire_limits(config: &Config) -> WireLimits {
         frame_bytes: config.limits.message_bytes.saturating_mul(2).saturating_add(4096),
         control_frames_per_second: config.limits.control_frames_per_second,
     }
+}
+
+pub(super) fn lease_times(config: &Config) -> LeaseTimes {
+    LeaseTimes { ttl: config.presence.lease, renew: config.presence.renew }
 }
 
 pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {

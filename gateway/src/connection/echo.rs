@@ -1,14 +1,17 @@
 //! Sends every message back. Conformance suites test the socket path with it; it is off unless
 //! `testing.echo` is set.
 
-use std::{future::poll_fn, io::ErrorKind, task::Poll};
+use std::{future::poll_fn, task::Poll};
 
 use broker_core::{CloseCode, ConnectionId};
 use broker_protocol::ws::{self, Decoder, Incoming, frame};
 use bytes::Bytes;
 
 use super::{Deps, SCRATCH};
-use crate::{outbox::Outbox, socket::Socket};
+use crate::{
+    outbox::Outbox,
+    socket::{Socket, is_transient},
+};
 
 /// Echoes until the client closes, or breaks the protocol.
 pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes) {
@@ -31,7 +34,7 @@ pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes) {
                 open = SCRATCH.with_borrow_mut(|scratch| match outbox.socket().try_read(scratch) {
                     Ok(0) => false,
                     Ok(count) => echo(&mut decoder, &outbox, &mut scratch[..count]),
-                    Err(error) => error.kind() == ErrorKind::WouldBlock,
+                    Err(error) => is_transient(&error),
                 });
             } else if !attention {
                 return Poll::Pending;

@@ -1,23 +1,25 @@
 //! One client's connection: hot path 1. Start reading at [`Connection::run`].
 
 mod echo;
+mod effects;
+mod ending;
 mod upgrade;
 
-use std::{cell::RefCell, future::poll_fn, io::ErrorKind, sync::Arc, task::Poll, time::Duration};
+use std::{cell::RefCell, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use broker_core::{
-    CloseCode, ConnectionId, Identity, Interest, Message,
+    CloseCode, ConnectionId, Identity,
     message::Data,
-    ports::{BoxFuture, Bus, BusError, PublishError, RequestError, ServiceRequest},
-    session::{Command, Effect, Failure, OpId, Outgoing, Reply, Request, Rules, Session, Token},
+    ports::{BoxFuture, Bus, BusError, PublishError, RequestError},
+    session::{Command, Failure, OpId, Request, Rules, Session, Token},
 };
 use broker_protocol::{
     native,
     ws::{self, Decoder, Incoming},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::time::{self, Instant};
+use tokio::{task, time::Instant};
 
 pub(crate) use upgrade::{Admission, router};
 
@@ -27,15 +29,15 @@ use crate::{
     directory::Directory,
     hub::Hub,
     outbox::{Outbox, Pushed},
-    socket::Socket,
-    telemetry::{ActiveSpan, Metrics, Source, Tracing},
-    wheel::Wheel,
+    socket::{Socket, is_transient},
+    telemetry::{Metrics, Tracing},
+    wheel::{self, Wheel},
 };
 
 /// Read buffer, shared by all connections of a thread: an idle connection has none.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// How long a closing connection may take to take its last bytes.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read from one client before others have their turn.
+const TURN_BYTES: usize = 4 * SCRATCH_BYTES;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
@@ -75,10 +77,15 @@ pub(crate) struct Connection {
     decoder: Decoder,
     /// What the session waits for; boxed, since most connections wait for nothing.
     under_way: Option<Box<FuturesUnordered<BoxFuture<'static, Outcome>>>>,
+    /// When the wheel will tell that a timer is due.
     scheduled: Option<Instant>,
+    /// Bytes read since others had their turn.
+    read: usize,
     control_frames: ControlBudget,
     user_agent: Option<Box<str>>,
     end: Option<End>,
+    /// Whether hub and directory know of it.
+    listed: bool,
 }
 
 /// How a connection came to its end.
@@ -121,9 +128,11 @@ impl Connection {
             decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect),
             under_way: None,
             scheduled: None,
+            read: 0,
             control_frames: ControlBudget::default(),
             user_agent,
             end: None,
+            listed: true,
             outbox,
             deps,
         }
@@ -139,8 +148,18 @@ impl Connection {
             self.outbox.cork();
             self.handle(event);
             self.settle();
+            if self.read >= TURN_BYTES {
+                self.read = 0;
+                task::yield_now().await;
+            }
         }
         Box::pin(self.close()).await;
+    }
+
+    /// Has it told to come back elsewhere, for it came too late to be among those that a drain
+    /// sends away.
+    pub(crate) fn turn_away(&self) {
+        self.outbox.tell(|notices| notices.drain = Some(0));
     }
 
     fn start(&mut self, token: Option<Token>, unread: Bytes) {
@@ -194,19 +213,20 @@ impl Connection {
         self.perform_effects();
         self.outbox.uncork();
         if let Some(deadline) = self.session.poll_timeout().map(Instant::from_std)
-            && self.scheduled.is_none_or(|scheduled| deadline < scheduled)
+            && self.scheduled.is_none_or(|scheduled| deadline + wheel::TICK < scheduled)
         {
-            self.scheduled = Some(deadline);
-            self.deps.wheel.schedule(deadline, &self.outbox);
+            self.scheduled = Some(self.deps.wheel.schedule(deadline, &self.outbox));
         }
     }
 
     fn read(&mut self) {
         SCRATCH.with_borrow_mut(|scratch| match self.outbox.socket().try_read(scratch) {
             Ok(0) => self.end = Some(End::Broken),
-            Ok(count) => self.take_bytes(&mut scratch[..count]),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Ok(count) => {
+                self.read += count;
+                self.take_bytes(&mut scratch[..count]);
+            }
+            Err(error) if is_transient(&error) => {}
             Err(_) => self.end = Some(End::Broken),
         });
     }
@@ -228,8 +248,7 @@ impl Connection {
                 Ok(Some(Incoming::Text(text))) => native::decode_text(text, &mut command),
                 Ok(Some(Incoming::Binary(frame))) => native::decode_binary(frame, &mut command),
                 Ok(Some(Incoming::Ping(payload))) => {
-                    let pong = ws::frame::pong_frame(payload);
-                    self.outbox.push(&pong, 0);
+                    queue(&self.outbox, &self.deps.metrics, &ws::frame::pong_frame(payload));
                     self.count_control_frame(now.instant.into());
                 }
                 Ok(Some(Incoming::Pong(_))) => self.count_control_frame(now.instant.into()),
@@ -255,8 +274,9 @@ impl Connection {
         if self.outbox.is_flushed().is_err() {
             self.end = Some(End::Broken);
         }
-        if notices.due {
-            self.scheduled = None;
+        // Of several entries in the wheel, the last one made counts.
+        if notices.due && self.scheduled.take_if(|at| *at <= Instant::now()).is_some() {
+            self.look_for_life();
             self.session.handle_timeout(clock::now());
         }
         if let Some(after) = notices.drain {
@@ -264,6 +284,16 @@ impl Connection {
         }
         if let Some(code) = notices.close {
             self.session.handle_close(code);
+        }
+    }
+
+    /// What lies unread is a sign of life, and must not be overtaken by a timer. While nothing is
+    /// read for want of room, silence means nothing.
+    fn look_for_life(&mut self) {
+        if self.session.has_room() {
+            self.read();
+        } else {
+            self.session.handle_activity(clock::now());
         }
     }
 
@@ -276,174 +306,13 @@ impl Connection {
             Outcome::Answered(op, outcome) => self.session.handle_answered(op, outcome),
         }
     }
-
-    fn perform_effects(&mut self) {
-        let mut replies = BytesMut::new();
-        while let Some(effect) = self.session.poll_effect() {
-            match effect {
-                Effect::Send(reply) => self.encode(&reply, &mut replies),
-                Effect::Ping => replies.extend_from_slice(&ws::frame::ping_frame(b"")),
-                Effect::Verify { op, token } => self.verify(op, token),
-                Effect::Admit { op } => self.finish(Outcome::Verified(op, Ok(Identity::default()))),
-                Effect::Opened => self.opened(),
-                Effect::Join { op, interest } => self.join(op, &interest),
-                Effect::Deliver { interest } => {
-                    // The answer goes into the queue before the first message can.
-                    self.push(&mut replies);
-                    self.deps.hub.deliver(interest, Arc::clone(&self.outbox));
-                }
-                Effect::Leave { interest } => self.leave(&interest),
-                Effect::Publish { op, message } => self.publish(op, message),
-                Effect::Call { op, request } => self.call(op, request),
-                Effect::Close(code) => {
-                    self.push(&mut replies);
-                    self.outbox.seal(ws::frame::close_frame(code.number(), code.reason()));
-                    self.end.get_or_insert(End::Closing(code));
-                }
-            }
-        }
-        self.push(&mut replies);
-    }
-
-    fn encode(&self, reply: &Reply, out: &mut BytesMut) {
-        if let Outgoing::Error(failure) = &reply.body {
-            self.deps.metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
-        }
-        native::encode_reply(reply, out);
-    }
-
-    fn push(&self, replies: &mut BytesMut) {
-        if !replies.is_empty()
-            && matches!(self.outbox.push(&replies.split().freeze(), 0), Pushed::Overflow { .. })
-        {
-            self.deps.metrics.slow_client();
-        }
-    }
-
-    fn verify(&mut self, op: OpId, token: Token) {
-        if let Some(outcome) = self.deps.verifier.verify_now(&token) {
-            return self.finish(Outcome::Verified(op, outcome));
-        }
-        let verifier = Arc::clone(&self.deps.verifier);
-        self.wait_for(async move { Outcome::Verified(op, verifier.verify(&token).await) }.boxed());
-    }
-
-    fn opened(&mut self) {
-        self.decoder.set_max_message(self.deps.wire.frame_bytes);
-        let user = self.session.identity().user.clone();
-        let info = self.deps.directory.describe(self.outbox.id(), user, self.user_agent.take());
-        self.outbox.set_info(info.clone());
-        self.deps.directory.connected(info);
-        self.deps.metrics.handshake("ok");
-    }
-
-    fn join(&mut self, op: OpId, interest: &Interest) {
-        if self.session.interests().any(|other| may_overlap(interest, other)) {
-            self.outbox.watch_overlap();
-        }
-        let mut joined = self.deps.hub.join(interest);
-        match joined.as_mut().now_or_never() {
-            Some(outcome) => self.finish(Outcome::Joined(op, outcome)),
-            None => self.wait_for(async move { Outcome::Joined(op, joined.await) }.boxed()),
-        }
-    }
-
-    fn leave(&self, interest: &Interest) {
-        self.deps.hub.leave(interest, self.outbox.id());
-    }
-
-    fn publish(&mut self, op: OpId, mut message: Message) {
-        let span = self.deps.tracing.publish_message(&mut message, Source::Client);
-        let accepted = self.deps.bus.publish(message);
-        let mut published = async move {
-            let outcome = accepted.await;
-            ActiveSpan::finish(span, &outcome);
-            Outcome::Published(op, outcome)
-        }
-        .boxed();
-        // What is refused at once must be known before the next publish is handed over.
-        match published.as_mut().now_or_never() {
-            Some(outcome) => self.finish(outcome),
-            None => self.wait_for(published),
-        }
-    }
-
-    fn call(&mut self, op: OpId, mut request: ServiceRequest) {
-        let span = self.deps.tracing.request(&mut request);
-        let answer = self.deps.bus.request(request);
-        self.wait_for(
-            async move {
-                let outcome = answer.await;
-                ActiveSpan::finish(span, &outcome);
-                Outcome::Answered(op, outcome)
-            }
-            .boxed(),
-        );
-    }
-
-    fn wait_for(&mut self, operation: BoxFuture<'static, Outcome>) {
-        self.under_way.get_or_insert_default().push(operation);
-    }
-
-    /// Gives back what the connection held, and sees its last bytes off.
-    async fn close(mut self) {
-        let (deps, id) = (Arc::clone(&self.deps), self.outbox.id());
-        for interest in self.session.interests() {
-            deps.hub.leave(interest, id);
-        }
-        deps.hub.remove(id);
-        if self.session.was_opened() {
-            deps.directory.disconnected(id, self.outbox.user().cloned());
-        }
-        let (code, initiator) = match self.end {
-            Some(End::Closing(code)) => (code.number(), "server"),
-            Some(End::ByClient) => (CloseCode::Normal.number(), "client"),
-            Some(End::Broken) | None => (1006, "network"),
-        };
-        if !self.session.was_opened() {
-            deps.metrics.handshake("failed");
-        }
-        self.under_way = None;
-        if !matches!(self.end, Some(End::Broken))
-            && time::timeout(CLOSE_TIMEOUT, linger(&self.outbox)).await.is_err()
-        {
-            tracing::debug!(connection = %id, "the client did not take its last bytes in time");
-        }
-        deps.metrics.connections.dec();
-        deps.metrics.connection_closed(code, initiator);
-    }
 }
 
-/// Writes what is left, says that it was all, and reads until the client has closed too: a
-/// socket dropped with unread input would reset the connection, and the last bytes with it.
-async fn linger(outbox: &Outbox) {
-    let mut finished = false;
-    poll_fn(|cx| {
-        while outbox.poll_attention(cx).is_ready() {}
-        match outbox.is_flushed() {
-            Ok(true) if !finished => {
-                outbox.socket().finish();
-                finished = true;
-            }
-            Ok(_) => {}
-            Err(_) => return Poll::Ready(()),
-        }
-        while outbox.socket().poll_read_ready(cx).is_ready() {
-            match SCRATCH.with_borrow_mut(|scratch| outbox.socket().try_read(scratch)) {
-                Ok(0) => return Poll::Ready(()),
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(()),
-                _ => {}
-            }
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Whether some message may match both; cheap, and never wrongly no.
-fn may_overlap(a: &Interest, b: &Interest) -> bool {
-    let wild = matches!(a, Interest::Pattern(_)) || matches!(b, Interest::Pattern(_));
-    wild && a != b && a.namespace() == b.namespace()
+/// Queues frames that hold no messages.
+fn queue(outbox: &Outbox, metrics: &Metrics, frames: &Bytes) {
+    if let Pushed::Overflow { lost } = outbox.push(frames, 0) {
+        metrics.slow_client(lost);
+    }
 }
 
 fn close_code(error: ws::WsError) -> CloseCode {
@@ -474,3 +343,6 @@ impl ControlBudget {
         self.used <= limit
     }
 }
+
+#[cfg(test)]
+mod tests;

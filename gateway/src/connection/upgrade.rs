@@ -13,7 +13,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use broker_core::session::Token;
+use broker_core::{ErrorCode, session::Token};
 use broker_protocol::{native, ws::handshake};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -80,26 +80,29 @@ async fn upgrade(
     {
         return Ok(Html(WELCOME).into_response());
     }
-    let accept = check_handshake(&request)?;
-    if let Err(problem) = admission.admit(request.headers()) {
-        admission.deps.metrics.handshake(problem.code);
-        return Err(problem);
-    }
-    let dialect = choose(request.headers(), admission.echo)?;
+    let (accept, dialect) = admission
+        .check(&request)
+        .inspect_err(|problem| admission.deps.metrics.handshake(problem.code))?;
     let token = admission.token(&request);
     let user_agent =
         header_text(request.headers(), header::USER_AGENT).map(|text| cut(text).into());
     let upgraded = hyper::upgrade::on(&mut request);
-    let deps = Arc::clone(&admission.deps);
+    let host = Arc::clone(&admission);
     match dialect {
         Dialect::Echo => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
-                echo::run(&deps, socket, unread).await;
+                echo::run(&host.deps, socket, unread).await;
             }
         })),
         Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
-                Connection::new(deps, socket, user_agent).run(token, unread).await;
+                let connection = Connection::new(Arc::clone(&host.deps), socket, user_agent);
+                // A drain looks for connections after it has closed the door.
+                if host.closed.load(Ordering::SeqCst) {
+                    connection.turn_away();
+                }
+                drop(host);
+                connection.run(token, unread).await;
             }
         })),
     }
@@ -114,9 +117,11 @@ fn check_handshake(request: &Request) -> Result<String, Problem> {
         let detail = format!(
             "this is a WebSocket endpoint, and the request is no WebSocket upgrade: {error}"
         );
-        let problem = Problem::new(status, "bad_upgrade", detail);
+        let problem = Problem::http(status, "bad_upgrade", detail);
         match error.header() {
-            Some(header) => problem.with_header(header),
+            Some((name, value)) => {
+                problem.with_header(header::HeaderName::from_static(name), value)
+            }
             None => problem,
         }
     })
@@ -141,20 +146,23 @@ fn switching_protocols(accept: &str, dialect: &Dialect) -> Response {
 }
 
 impl Admission {
+    fn check(&self, request: &Request) -> Result<(String, Dialect), Problem> {
+        let accept = check_handshake(request)?;
+        self.admit(request.headers())?;
+        Ok((accept, choose(request.headers(), self.echo)?))
+    }
+
     fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         if self.closed.load(Ordering::Relaxed) {
-            let problem = Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "draining",
-                "this gateway is going away",
-            );
-            return Err(problem.with_header(("retry-after", "1")));
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let problem = Problem::http(status, "draining", "this gateway is going away");
+            return Err(problem.retryable());
         }
         if self.deps.hub.connection_count() >= self.max_connections {
             let detail =
                 format!("this gateway holds {} connections, its limit", self.max_connections);
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
-            return Err(problem.with_header(("retry-after", "5")));
+            let problem = Problem::new(ErrorCode::Overloaded, detail);
+            return Err(problem.with_header(header::RETRY_AFTER, "5"));
         }
         // What is there but is no text matches nothing.
         let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
@@ -163,7 +171,7 @@ impl Admission {
         }
         let origin = origin.unwrap_or_default();
         let detail = format!("pages of {origin} may not connect: add it to http.allowed_origins");
-        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden_origin", detail))
+        Err(Problem::http(StatusCode::FORBIDDEN, "forbidden_origin", detail))
     }
 
     /// From the `Authorization` header, a `fanfare.token.…` sub-protocol or, where it is allowed,
@@ -200,7 +208,7 @@ fn choose(headers: &HeaderMap, echo: bool) -> Result<Dialect, Problem> {
         unknown.join(", "),
         native::SUBPROTOCOL
     );
-    Err(Problem::new(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
+    Err(Problem::http(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
 }
 
 fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {

@@ -32,7 +32,8 @@ pub(super) struct Interests {
 #[derive(Debug, Default)]
 struct Book {
     entries: HashMap<Interest, Entry>,
-    /// Interests that lost their last user, oldest first; some have found a new one since.
+    /// Interests that lost their last user and when to look at them, oldest first; some have found
+    /// a new one since. Each is in it once at most.
     unused: VecDeque<(Instant, Interest)>,
 }
 
@@ -42,6 +43,8 @@ struct Entry {
     state: State,
     /// Since when nobody uses it.
     unused_since: Option<Instant>,
+    /// Whether it is among [`Book::unused`].
+    listed: bool,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,8 @@ impl Interests {
             };
         }
         let joining = self.join(interest.clone());
-        let entry = Entry { users: 1, state: State::Joining(joining.clone()), unused_since: None };
+        let state = State::Joining(joining.clone());
+        let entry = Entry { users: 1, state, unused_since: None, listed: false };
         book.entries.insert(interest.clone(), entry);
         joining.boxed()
     }
@@ -92,7 +96,9 @@ impl Interests {
         entry.users = entry.users.saturating_sub(1);
         if entry.users == 0 {
             entry.unused_since = Some(now);
-            book.unused.push_back((now, interest.clone()));
+            if !std::mem::replace(&mut entry.listed, true) {
+                book.unused.push_back((now, interest.clone()));
+            }
         }
     }
 
@@ -102,7 +108,10 @@ impl Interests {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let now = ticks.tick().await;
-            for interest in self.book.lock().take_unused(now, self.linger) {
+            // The book stays locked meanwhile: whoever wants one of them again must ask the bus
+            // after it was let go, not before.
+            let mut book = self.book.lock();
+            for interest in book.take_unused(now, self.linger) {
                 self.bus.unsubscribe(&interest);
             }
         }
@@ -126,17 +135,18 @@ impl Interests {
 
 impl Book {
     fn take_unused(&mut self, now: Instant, linger: Duration) -> Vec<Interest> {
+        let is_due = |since: Instant| now.saturating_duration_since(since) >= linger;
         let mut gone = Vec::new();
-        while let Some((since, _)) = self.unused.front() {
-            if now.saturating_duration_since(*since) < linger {
-                break;
-            }
-            let Some((since, interest)) = self.unused.pop_front() else { break };
-            let still =
-                self.entries.get(&interest).is_some_and(|entry| entry.unused_since == Some(since));
-            if still {
-                self.entries.remove(&interest);
-                gone.push(interest);
+        while let Some((_, interest)) = self.unused.pop_front_if(|(since, _)| is_due(*since)) {
+            let Some(entry) = self.entries.get_mut(&interest) else { continue };
+            match entry.unused_since {
+                Some(since) if is_due(since) => {
+                    self.entries.remove(&interest);
+                    gone.push(interest);
+                }
+                // It was used in between: from its last user on, the time counts anew.
+                Some(since) => self.unused.push_back((since, interest)),
+                None => entry.listed = false,
             }
         }
         gone

@@ -21,7 +21,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::socket::Socket;
+use crate::socket::{Socket, is_transient};
 
 /// Blocks written by one system call at most.
 const MAX_PARTS: usize = 64;
@@ -57,6 +57,8 @@ struct Queue {
     /// No more is queued.
     sealed: bool,
     failed: bool,
+    /// Messages that were queued when the link broke.
+    lost: u32,
     notices: Notices,
     overlap: Option<Box<Overlap>>,
 }
@@ -81,8 +83,10 @@ pub(crate) struct Notices {
 /// What became of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It is queued, or written.
+    /// It is written, or queued behind what somebody will write.
     Taken,
+    /// It is queued where nothing waited: the caller is to [`Outbox::flush`].
+    Unwritten,
     /// The connection is ending; it gets nothing more.
     Closed,
     /// The queue is full: the client reads too slowly. Its queue of this many messages is given
@@ -130,6 +134,29 @@ impl Outbox {
         self.queue.lock().push(self, bytes.clone(), messages)
     }
 
+    /// Queues a message, unless another interest has brought it before; `None` says so. Judging
+    /// and queueing are one step: the copies come from several fan-out workers.
+    pub(crate) fn push_first_copy(
+        &self,
+        fingerprint: u64,
+        via: &Interest,
+        bytes: &Bytes,
+    ) -> Option<Pushed> {
+        let mut queue = self.queue.lock();
+        let overlap = queue.overlap.get_or_insert_default();
+        overlap
+            .is_first(Instant::now().into_std(), fingerprint, via)
+            .then(|| queue.push(self, bytes.clone(), 1))
+    }
+
+    /// Queues a message that went to several targets, unless the connection was given it for
+    /// another one before; `None` says so.
+    pub(crate) fn push_new(&self, id: u64, bytes: &Bytes) -> Option<Pushed> {
+        let mut queue = self.queue.lock();
+        let overlap = queue.overlap.get_or_insert_default();
+        overlap.is_new(Instant::now().into_std(), id).then(|| queue.push(self, bytes.clone(), 1))
+    }
+
     /// Queues a block and writes what the socket takes: the way of a message that came alone.
     pub(crate) fn deliver(&self, bytes: &Bytes, messages: u32) -> Pushed {
         let mut queue = self.queue.lock();
@@ -139,18 +166,22 @@ impl Outbox {
                     return Pushed::Taken;
                 }
                 Ok(count) => {
-                    let pushed = queue.push(self, bytes.clone(), messages);
+                    queue.append(bytes.clone(), messages);
                     queue.advance(count);
                     queue.flush(self);
-                    return pushed;
+                    return Pushed::Taken;
                 }
                 Err(error) if is_transient(&error) => {}
                 Err(_) => queue.fail(self),
             }
         }
-        let pushed = queue.push(self, bytes.clone(), messages);
-        queue.flush(self);
-        pushed
+        match queue.push(self, bytes.clone(), messages) {
+            Pushed::Unwritten => {
+                queue.flush(self);
+                Pushed::Taken
+            }
+            pushed => pushed,
+        }
     }
 
     /// Writes what is queued, as far as the socket takes it.
@@ -172,9 +203,8 @@ impl Outbox {
     /// Queues the last frame; nothing is taken after it.
     pub(crate) fn seal(&self, last: Bytes) {
         let mut queue = self.queue.lock();
-        if !queue.sealed {
-            queue.bytes += last.len();
-            queue.blocks.push_back(Block { bytes: last, messages: 0 });
+        if !queue.sealed && !queue.failed {
+            queue.append(last, 0);
             queue.sealed = true;
         }
         queue.corked = false;
@@ -195,23 +225,27 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
+    /// Gives up what is not written, because nobody will write it; says how many messages that
+    /// were, those included that were queued when the link broke.
+    pub(crate) fn abandon(&self) -> u32 {
+        let mut queue = self.queue.lock();
+        queue.fail(self);
+        std::mem::take(&mut queue.lost)
+    }
+
     /// From now on, copies of one message that several interests bring are told apart.
     pub(crate) fn watch_overlap(&self) {
-        if !self.overlapping.load(Ordering::Relaxed) {
-            self.queue.lock().overlap = Some(Box::default());
-            self.overlapping.store(true, Ordering::Release);
-        }
+        self.overlapping.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_overlapping(&self) -> bool {
         self.overlapping.load(Ordering::Acquire)
     }
 
-    /// Whether this copy of a message is the first that the connection gets.
-    pub(crate) fn is_first_copy(&self, fingerprint: u64, via: &Interest) -> bool {
-        match &mut self.queue.lock().overlap {
-            Some(overlap) => overlap.is_first(Instant::now().into_std(), fingerprint, via),
-            None => true,
+    /// What an interest has brought is no longer waited for by the others: it has ended.
+    pub(crate) fn forget_copies(&self, via: &Interest) {
+        if let Some(overlap) = &mut self.queue.lock().overlap {
+            overlap.forget(via);
         }
     }
 
@@ -226,8 +260,8 @@ impl Outbox {
         std::mem::take(&mut self.queue.lock().notices)
     }
 
-    /// Ready when there is something to look at, or the socket can be written to again and there
-    /// is something to write. For the connection's task alone.
+    /// Ready when there is something to look at, or the socket could be written to again. For the
+    /// connection's task alone.
     pub(crate) fn poll_attention(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.task.register(cx.waker());
         if self.told.swap(false, Ordering::AcqRel) {
@@ -271,14 +305,31 @@ impl Queue {
         if self.slow || self.sealed || self.failed {
             return Pushed::Closed;
         }
-        // A block alone may be larger than the limit: it is one batch, shared by many, and
-        // costs this connection a reference. What may not grow is the backlog.
-        if self.bytes > 0 && self.bytes + bytes.len() > outbox.limit {
+        // Nobody may have tried to write yet: a batch, or a cork, may hold more than the limit.
+        if self.is_over(bytes.len(), outbox.limit) {
+            self.blocked = false;
+            self.write(outbox);
+        }
+        if self.failed {
+            return Pushed::Closed;
+        }
+        if self.is_over(bytes.len(), outbox.limit) {
             return self.overflow(outbox, messages);
         }
+        let alone = self.blocks.is_empty() && !self.corked && !self.blocked;
+        self.append(bytes, messages);
+        if alone { Pushed::Unwritten } else { Pushed::Taken }
+    }
+
+    /// A block alone may be larger than the limit: it is shared by many, and costs this
+    /// connection a reference. What may not grow is the backlog.
+    fn is_over(&self, more: usize, limit: usize) -> bool {
+        self.bytes > 0 && self.bytes + more > limit
+    }
+
+    fn append(&mut self, bytes: Bytes, messages: u32) {
         self.bytes += bytes.len();
         self.blocks.push_back(Block { bytes, messages });
-        Pushed::Taken
     }
 
     /// Gives up everything but the block that is half written, whose frames must be completed.
@@ -296,7 +347,13 @@ impl Queue {
     }
 
     fn flush(&mut self, outbox: &Outbox) {
-        while !self.blocks.is_empty() && !self.corked && !self.blocked && !self.failed {
+        if !self.corked {
+            self.write(outbox);
+        }
+    }
+
+    fn write(&mut self, outbox: &Outbox) {
+        while !self.blocks.is_empty() && !self.blocked && !self.failed {
             let mut parts = [IoSlice::new(&[]); MAX_PARTS];
             let mut count = 0;
             for (part, block) in parts.iter_mut().zip(&self.blocks) {
@@ -352,15 +409,15 @@ impl Queue {
     }
 
     fn fail(&mut self, outbox: &Outbox) {
+        let lost = self.blocks.iter().fold(0u32, |sum, block| sum.saturating_add(block.messages));
+        self.lost = self.lost.saturating_add(lost);
         self.failed = true;
+        // Nothing is left to wait for.
+        self.blocked = false;
         self.blocks = VecDeque::new();
         (self.bytes, self.written) = (0, 0);
         outbox.wake();
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

@@ -1,60 +1,18 @@
-use std::sync::Arc;
-
 use futures_util::{future::poll_fn, task::noop_waker};
 
 use super::*;
+use crate::socket::FakeSocket;
 
 const LIMIT: usize = 100;
 
-/// Takes as many bytes as it has room for.
-#[derive(Debug, Default)]
-struct Narrow {
-    room: Mutex<usize>,
-    taken: Mutex<Vec<u8>>,
+fn text(socket: &FakeSocket) -> String {
+    String::from_utf8(socket.taken()).unwrap()
 }
 
-impl Narrow {
-    fn make_room(&self, bytes: usize) {
-        *self.room.lock() += bytes;
-    }
-
-    fn taken(&self) -> String {
-        String::from_utf8(std::mem::take(&mut self.taken.lock())).unwrap()
-    }
-}
-
-impl Socket for Arc<Narrow> {
-    fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut room = self.room.lock();
-        if *room == 0 {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let count = bytes.len().min(*room);
-        *room -= count;
-        self.taken.lock().extend_from_slice(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
-        Err(ErrorKind::WouldBlock.into())
-    }
-
-    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if *self.room.lock() > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-
-    fn finish(&self) {}
-}
-
-fn outbox(room: usize) -> (Arc<Narrow>, Outbox) {
-    let socket = Arc::new(Narrow::default());
+fn outbox(room: usize) -> (FakeSocket, Outbox) {
+    let socket = FakeSocket::default();
     socket.make_room(room);
-    let outbox = Outbox::new(ConnectionId(1), Box::new(Arc::clone(&socket)), LIMIT);
+    let outbox = Outbox::new(ConnectionId(1), Box::new(socket.clone()), LIMIT);
     (socket, outbox)
 }
 
@@ -70,7 +28,7 @@ fn has_attention(outbox: &Outbox) -> bool {
 fn what_comes_alone_is_written_at_once_and_wakes_nobody() {
     let (socket, outbox) = outbox(usize::MAX / 2);
     assert_eq!(deliver(&outbox, "one"), Pushed::Taken);
-    assert_eq!(socket.taken(), "one");
+    assert_eq!(text(&socket), "one");
     assert!(!has_attention(&outbox));
     assert_eq!(outbox.queued_bytes(), 0);
 }
@@ -81,33 +39,33 @@ async fn a_full_socket_is_waited_for_and_order_is_kept() {
     for text in ["one ", "two ", "three"] {
         assert_eq!(deliver(&outbox, text), Pushed::Taken);
     }
-    assert_eq!(socket.taken(), "one ");
+    assert_eq!(text(&socket), "one ");
     assert_eq!(outbox.queued_bytes(), 9);
     socket.make_room(2);
     while has_attention(&outbox) {}
-    assert_eq!(socket.taken(), "tw");
+    assert_eq!(text(&socket), "tw");
     assert!(!outbox.is_flushed().unwrap());
     socket.make_room(100);
     poll_fn(|cx| outbox.poll_attention(cx)).await;
-    assert_eq!(socket.taken(), "o three");
+    assert_eq!(text(&socket), "o three");
     assert!(outbox.is_flushed().unwrap());
 }
 
 #[test]
 fn a_backlog_over_the_limit_is_given_up_and_counted() {
     let (socket, outbox) = outbox(10);
-    let text = "x".repeat(40);
-    assert_eq!(deliver(&outbox, &text), Pushed::Taken);
-    assert_eq!(deliver(&outbox, &text), Pushed::Taken);
-    assert_eq!(deliver(&outbox, &text), Pushed::Overflow { lost: 2 });
-    assert_eq!(deliver(&outbox, &text), Pushed::Closed);
+    let long = "x".repeat(40);
+    assert_eq!(deliver(&outbox, &long), Pushed::Taken);
+    assert_eq!(deliver(&outbox, &long), Pushed::Taken);
+    assert_eq!(deliver(&outbox, &long), Pushed::Overflow { lost: 2 });
+    assert_eq!(deliver(&outbox, &long), Pushed::Closed);
     assert_eq!(outbox.take_notices().close, Some(CloseCode::Slow));
     outbox.seal(Bytes::from_static(b"close"));
     socket.make_room(1000);
     while has_attention(&outbox) {}
     assert_eq!(
-        socket.taken(),
-        format!("{text}close"),
+        text(&socket),
+        format!("{long}close"),
         "the frame that was half written is completed"
     );
 }
@@ -117,7 +75,73 @@ fn one_block_may_be_larger_than_the_limit() {
     let (socket, outbox) = outbox(0);
     assert_eq!(deliver(&outbox, &"x".repeat(LIMIT * 3)), Pushed::Taken);
     assert!(matches!(deliver(&outbox, "y"), Pushed::Overflow { lost: 2 }));
-    assert_eq!(socket.taken(), "");
+    assert_eq!(text(&socket), "");
+}
+
+#[test]
+fn a_batch_over_the_limit_does_no_harm_to_a_client_that_reads() {
+    let (socket, outbox) = outbox(usize::MAX / 2);
+    let part = Bytes::from("x".repeat(40));
+    assert_eq!(outbox.push(&part, 1), Pushed::Unwritten);
+    for _ in 0..20 {
+        assert!(matches!(outbox.push(&part, 1), Pushed::Taken | Pushed::Unwritten));
+    }
+    outbox.flush();
+    assert_eq!(text(&socket).len(), 21 * 40);
+    assert_eq!(outbox.take_notices(), Notices::default());
+}
+
+#[test]
+fn a_full_queue_is_written_although_it_is_corked() {
+    let (socket, outbox) = outbox(usize::MAX / 2);
+    outbox.cork();
+    for _ in 0..20 {
+        assert_eq!(outbox.push(&Bytes::from("x".repeat(40)), 1), Pushed::Taken);
+    }
+    outbox.uncork();
+    assert_eq!(text(&socket).len(), 20 * 40);
+}
+
+#[test]
+fn a_socket_that_has_room_again_is_tried_before_the_queue_is_given_up() {
+    let (socket, outbox) = outbox(0);
+    let long = "x".repeat(60);
+    assert_eq!(deliver(&outbox, &long), Pushed::Taken);
+    socket.make_room(1000);
+    assert_eq!(deliver(&outbox, &long), Pushed::Taken, "before its task looked");
+    while has_attention(&outbox) {}
+    assert_eq!(text(&socket).len(), 120);
+}
+
+#[test]
+fn what_is_never_written_is_counted_once() {
+    let (socket, outbox) = outbox(30);
+    deliver(&outbox, &"x".repeat(20));
+    deliver(&outbox, &"x".repeat(20));
+    deliver(&outbox, &"x".repeat(20));
+    assert_eq!(text(&socket).len(), 30);
+    assert_eq!((outbox.abandon(), outbox.abandon()), (2, 0));
+    assert_eq!((deliver(&outbox, "late"), outbox.queued_bytes()), (Pushed::Closed, 0));
+    outbox.seal(Bytes::from_static(b"close"));
+    assert!(outbox.is_flushed().is_err());
+    while has_attention(&outbox) {}
+}
+
+#[test]
+fn the_second_copy_of_a_message_is_not_queued() {
+    let (socket, outbox) = outbox(1000);
+    let (exact, wild) = (
+        Interest::Channel("orders:7".parse().unwrap()),
+        Interest::Pattern("orders:*".parse().unwrap()),
+    );
+    let long = Bytes::from_static(b"x");
+    assert_eq!(outbox.push_first_copy(1, &exact, &long), Some(Pushed::Unwritten));
+    assert_eq!(outbox.push_first_copy(1, &wild, &long), None);
+    assert_eq!(outbox.push_first_copy(1, &exact, &long), Some(Pushed::Taken));
+    outbox.forget_copies(&exact);
+    assert_eq!(outbox.push_first_copy(1, &wild, &long), Some(Pushed::Taken));
+    outbox.flush();
+    assert_eq!(text(&socket), "xxx");
 }
 
 #[test]
@@ -126,9 +150,9 @@ fn a_cork_holds_back_what_is_queued() {
     outbox.cork();
     outbox.push(&Bytes::from_static(b"answer "), 0);
     deliver(&outbox, "message");
-    assert_eq!(socket.taken(), "");
+    assert_eq!(text(&socket), "");
     outbox.uncork();
-    assert_eq!(socket.taken(), "answer message");
+    assert_eq!(text(&socket), "answer message");
 }
 
 #[test]
@@ -136,7 +160,7 @@ fn nothing_follows_the_last_frame() {
     let (socket, outbox) = outbox(1000);
     outbox.seal(Bytes::from_static(b"close"));
     assert_eq!(deliver(&outbox, "late"), Pushed::Closed);
-    assert_eq!(socket.taken(), "close");
+    assert_eq!(text(&socket), "close");
 }
 
 #[test]

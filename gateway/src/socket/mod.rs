@@ -1,10 +1,12 @@
 //! The one small trait between connections and what carries their bytes.
 
+#[cfg(test)]
+mod fake;
 mod tls;
 
 use std::{
     fmt::Debug,
-    io::{self, IoSlice},
+    io::{self, ErrorKind, IoSlice},
     net::Shutdown,
     task::{Context, Poll},
 };
@@ -12,6 +14,8 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+#[cfg(test)]
+pub(crate) use fake::FakeSocket;
 pub(crate) use tls::TlsSocket;
 
 /// A byte stream that can be used from several threads without locks: fan-out writes, the
@@ -33,6 +37,11 @@ pub(crate) trait Socket: Send + Sync + Debug {
 
     /// Says that nothing more will be written.
     fn finish(&self);
+}
+
+/// Whether the same call may succeed later.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 impl Socket for TcpStream {

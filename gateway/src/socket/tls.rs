@@ -11,6 +11,9 @@ use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
 
 use super::Socket;
 
+/// Reads from the kernel after which others have their turn, though no text has come yet.
+const READS: usize = 16;
+
 /// The TCP stream beside the TLS state, which a lock guards: records must be made in order.
 #[derive(Debug)]
 pub(crate) struct TlsSocket {
@@ -47,7 +50,7 @@ impl Socket for TlsSocket {
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut tls = self.tls.lock();
-        loop {
+        for _ in 0..READS {
             match tls.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 // A peer that goes without saying so in TLS is gone all the same.
@@ -60,6 +63,7 @@ impl Socket for TlsSocket {
             tls.process_new_packets()
                 .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
+        Err(ErrorKind::Interrupted.into())
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

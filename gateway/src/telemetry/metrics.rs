@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use broker_backends::BusStats;
@@ -23,6 +23,8 @@ const LATENCY_BUCKETS: [f64; 13] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Kept by the tracer, where traces are exported.
 const SPANS_HELP: &str = "Spans of traces, by what became of them: exported, failed, dropped. Where traces are exported.";
+/// Why deliveries do not happen; the values of a label.
+const DROP_REASONS: [&str; 3] = ["expired", "queue_full", "connection_lost"];
 /// Label for namespaces that are not declared.
 const OTHER: &str = "other";
 
@@ -49,7 +51,6 @@ pub(crate) struct Metrics {
     gaps: IntCounterVec,
     slow_clients: IntCounter,
     canary: IntGauge,
-    canary_flew: AtomicBool,
     canary_latency: Histogram,
     store_up: IntGauge,
     store_errors: IntCounter,
@@ -68,9 +69,7 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let make = Make { registry: registry.clone(), rows: RefCell::default() };
-        let build =
-            make.gauges("build_info", "Always 1; the label tells the version.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        make.build_info()?;
         let metrics = Self {
             connections: make.gauge("connections", "Open client connections.")?,
             connections_opened: make.counter("connections_opened_total", "Client connections that were opened.")?,
@@ -99,7 +98,7 @@ impl Metrics {
             bytes_out: make.counter("message_bytes_out_total", "Bytes of message frames handed to connections.")?,
             messages_dropped: make.counters(
                 "messages_dropped_total",
-                "Deliveries that did not happen, by reason.",
+                "Deliveries that did not happen, by reason: expired, queue_full, connection_lost.",
                 &["reason"],
             )?,
             delivery_latency: make.histogram(
@@ -116,7 +115,6 @@ impl Metrics {
                 "Connections closed because their queue was full.",
             )?,
             canary: make.gauge("canary_up", "Whether the last canary message came back through bus and fan-out.")?,
-            canary_flew: AtomicBool::new(false),
             canary_latency: make.histogram("canary_latency_seconds", "How long the canary message took.")?,
             store_up: make.gauge("store_up", "Whether the last call to the store of connections succeeded.")?,
             store_errors: make.counter("store_errors_total", "Calls to the store of connections that failed.")?,
@@ -131,7 +129,18 @@ impl Metrics {
             registry,
         };
         make.note("counter", "trace_spans_total", SPANS_HELP, &["result"]);
+        metrics.show_reasons();
         Ok((metrics, make.rows.into_inner()))
+    }
+
+    /// A series that appears with its first event hides that event from `rate` and `increase`.
+    fn show_reasons(&self) {
+        for reason in DROP_REASONS {
+            self.messages_dropped.with_label_values(&[reason]);
+        }
+        for reason in GapReason::ALL {
+            self.gaps.with_label_values(&[reason.as_str()]);
+        }
     }
 
     /// Adds what the tracer counts by itself.
@@ -166,25 +175,17 @@ impl Metrics {
         self.gaps.with_label_values(&[reason.as_str()]).inc();
     }
 
-    pub(crate) fn slow_client(&self) {
+    /// A client's queue was full, and given up with these messages in it.
+    pub(crate) fn slow_client(&self, lost: u32) {
         self.slow_clients.inc();
+        self.dropped("queue_full", lost.into());
     }
 
     pub(crate) fn canary(&self, latency: Option<std::time::Duration>) {
         self.canary.set(i64::from(latency.is_some()));
-        self.canary_flew.fetch_or(latency.is_some(), Ordering::Relaxed);
         if let Some(latency) = latency {
             self.canary_latency.observe(latency.as_secs_f64());
         }
-    }
-
-    pub(crate) fn canary_ok(&self) -> bool {
-        self.canary.get() == 1
-    }
-
-    /// Whether any canary has come back since the start.
-    pub(crate) fn canary_ever_ok(&self) -> bool {
-        self.canary_flew.load(Ordering::Relaxed)
     }
 
     pub(crate) fn store_up(&self, up: bool) {
@@ -305,6 +306,13 @@ impl Make {
             Row { name: name.clone(), kind, labels: labels.join(", "), help: help.to_owned() };
         self.rows.borrow_mut().push(row);
         Opts::new(name, help)
+    }
+
+    fn build_info(&self) -> prometheus::Result<()> {
+        let help = "Always 1; the label tells the version.";
+        let info = self.gauges("build_info", help, &["version"])?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(())
     }
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {

@@ -21,11 +21,11 @@ use utoipa::ToSchema;
 use read::Draft;
 pub(super) use read::{Command, PublishBody, read};
 
-use super::{
-    error::{ApiError, ErrorBody},
-    idempotency::{Answer, Key},
+use super::idempotency::{Answer, Key};
+use crate::{
+    problem::{ErrorBody, Problem},
+    telemetry::{ActiveSpan, Publication, Source, Tracing},
 };
-use crate::telemetry::{ActiveSpan, Publication, Source, Tracing};
 
 /// Copies of one request that are on their way to the bus at a time.
 const WINDOW: usize = 256;
@@ -141,7 +141,7 @@ pub(super) async fn publish(
     publisher: &Publisher,
     command: Command,
     ids: &Ids,
-) -> Result<Answer, ApiError> {
+) -> Result<Answer, Problem> {
     let bus = &publisher.bus;
     let parcel = |index, draft: Draft| {
         let id = draft.id.clone().unwrap_or_else(|| ids.make(index));
@@ -179,19 +179,19 @@ pub(super) async fn publish(
     }
 }
 
-fn finish(span: Option<ActiveSpan>, sent: &Result<Sent<'_>, ApiError>) {
+fn finish(span: Option<ActiveSpan>, sent: &Result<Sent<'_>, Problem>) {
     if let Some(span) = span {
         span.end(sent.as_ref().err().map(|error| error.code));
     }
 }
 
 fn batch_answer(
-    parcels: &[Result<Parcel, ApiError>],
+    parcels: &[Result<Parcel, Problem>],
     spans: Vec<Option<ActiveSpan>>,
     outcomes: Vec<Outcome>,
 ) -> Answer {
     let mut outcomes = outcomes.into_iter();
-    let results: Vec<Result<Sent<'_>, ApiError>> = parcels
+    let results: Vec<Result<Sent<'_>, Problem>> = parcels
         .iter()
         .map(|parcel| match parcel {
             Ok(parcel) => parcel.sent(outcomes.by_ref().take(parcel.targets.len())),
@@ -283,7 +283,7 @@ impl Parcel {
     }
 
     /// What became of it; an error where it reached no target.
-    fn sent(&self, outcomes: impl IntoIterator<Item = Outcome>) -> Result<Sent<'_>, ApiError> {
+    fn sent(&self, outcomes: impl IntoIterator<Item = Outcome>) -> Result<Sent<'_>, Problem> {
         let mut sent = Sent { id: &self.id, channels: Vec::new(), failed: Vec::new() };
         for (channel, outcome) in self.targets.iter().zip(outcomes) {
             match outcome {
@@ -303,7 +303,7 @@ impl Parcel {
 }
 
 /// What may have been done weighs more than what was not.
-const fn gravity(error: &ApiError) -> u8 {
+const fn gravity(error: &Problem) -> u8 {
     match error.retry {
         Retry::No => 0,
         Retry::Later => 1,
@@ -314,7 +314,7 @@ const fn gravity(error: &ApiError) -> u8 {
 struct Sent<'a> {
     id: &'a MessageId,
     channels: Vec<&'a ChannelName>,
-    failed: Vec<(&'a ChannelName, ApiError)>,
+    failed: Vec<(&'a ChannelName, Problem)>,
 }
 
 impl Sent<'_> {

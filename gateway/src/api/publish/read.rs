@@ -13,14 +13,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::api::{MAX_BATCH, MAX_COPIES, MAX_EXCLUDED, MAX_TARGETS, error::ApiError};
+use crate::{
+    api::{MAX_BATCH, MAX_COPIES, MAX_EXCLUDED, MAX_TARGETS},
+    problem::Problem,
+};
 
 /// What a request asks to publish.
 #[derive(Debug)]
 pub(in crate::api) enum Command {
     One(Draft),
     /// Each on its own: one that cannot be published does not keep the others back.
-    Batch(Vec<Result<Draft, ApiError>>),
+    Batch(Vec<Result<Draft, Problem>>),
 }
 
 /// A message that may be published, but for its id and time.
@@ -126,9 +129,9 @@ pub(in crate::api) fn read(
     body: &Bytes,
     rules: &Rules,
     now: Timestamp,
-) -> Result<Command, ApiError> {
+) -> Result<Command, Problem> {
     let text =
-        std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
+        std::str::from_utf8(body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let shape: Shape<'_> = parse(text, Position::Told)?;
     let checks = Checks { body, rules, now };
     if shape.messages.is_none() {
@@ -137,7 +140,7 @@ pub(in crate::api) fn read(
     let batch: BatchBody<'_> = parse(text, Position::Told)?;
     if batch.messages.len() > MAX_BATCH {
         let text = format!("a batch holds at most {MAX_BATCH} messages");
-        return Err(ApiError::bad_request(text));
+        return Err(Problem::bad_request(text));
     }
     let draft = |json: &&RawValue| checks.draft(parse(json.get(), Position::Hidden)?);
     let drafts: Vec<_> = batch.messages.iter().map(draft).collect();
@@ -146,7 +149,7 @@ pub(in crate::api) fn read(
         let text = format!(
             "the batch has {copies} targets in all, and at most {MAX_COPIES} are allowed: send it in parts"
         );
-        return Err(ApiError::bad_request(text));
+        return Err(Problem::bad_request(text));
     }
     Ok(Command::Batch(drafts))
 }
@@ -158,7 +161,7 @@ enum Position {
     Hidden,
 }
 
-fn parse<'a, T: Deserialize<'a>>(json: &'a str, position: Position) -> Result<T, ApiError> {
+fn parse<'a, T: Deserialize<'a>>(json: &'a str, position: Position) -> Result<T, Problem> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -168,15 +171,13 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a str, position: Position) -> Result<T,
             _ => &told,
         };
         let syntax = !error.inner().is_data();
-        ApiError::bad_request(match (syntax, path.as_str()) {
+        Problem::bad_request(match (syntax, path.as_str()) {
             (true, _) => format!("the body is not JSON: {told}"),
             (false, "." | "?") => told.to_owned(),
             (false, path) => format!("`{path}`: {told}"),
         })
     })?;
-    reader
-        .end()
-        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+    reader.end().map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?;
     Ok(value)
 }
 
@@ -192,7 +193,7 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
-    fn draft(&self, message: MessageBody<'_>) -> Result<Draft, ApiError> {
+    fn draft(&self, message: MessageBody<'_>) -> Result<Draft, Problem> {
         Ok(Draft {
             targets: self.targets(&message)?,
             event: message.event.map(|event| name("event", &event)).transpose()?,
@@ -203,16 +204,16 @@ impl Checks<'_> {
         })
     }
 
-    fn targets(&self, message: &MessageBody<'_>) -> Result<IndexSet<ChannelName>, ApiError> {
+    fn targets(&self, message: &MessageBody<'_>) -> Result<IndexSet<ChannelName>, Problem> {
         let MessageBody { channel, channels, users, roles, .. } = message;
         let count = channel.iter().len() + channels.len() + users.len() + roles.len();
         if count == 0 {
             let text = "say where to: `channel`, `channels`, `users` or `roles`";
-            return Err(ApiError::bad_request(text));
+            return Err(Problem::bad_request(text));
         }
         if count > MAX_TARGETS {
             let text = format!("a message has at most {MAX_TARGETS} targets");
-            return Err(ApiError::bad_request(text));
+            return Err(Problem::bad_request(text));
         }
         let mut targets = IndexSet::with_capacity(count);
         for (member, channel) in channel
@@ -231,32 +232,32 @@ impl Checks<'_> {
         Ok(targets)
     }
 
-    fn channel(&self, member: &str, text: &str) -> Result<ChannelName, ApiError> {
+    fn channel(&self, member: &str, text: &str) -> Result<ChannelName, Problem> {
         let channel: ChannelName = name(member, text)?;
         let namespace = channel.namespace();
         if self.rules.namespaces.knows(namespace) {
             return Ok(channel);
         }
         let denied = broker_core::access::Denied::UnknownNamespace(namespace.to_owned());
-        Err(ApiError::from(denied))
+        Err(Problem::from(denied))
     }
 
-    fn data(&self, json: Option<&RawValue>, base64: Option<String>) -> Result<Data, ApiError> {
+    fn data(&self, json: Option<&RawValue>, base64: Option<String>) -> Result<Data, Problem> {
         let data = match (json, base64) {
             (Some(json), None) => {
                 let text = self.body.slice_ref(json.get().as_bytes());
                 let checked = json::checked(text).ok_or_else(|| {
-                    ApiError::bad_request(format!("`data` nests deeper than {MAX_DEPTH} levels"))
+                    Problem::bad_request(format!("`data` nests deeper than {MAX_DEPTH} levels"))
                 })?;
                 Data::Json(checked)
             }
             (None, Some(text)) => Data::Binary(decode_base64(&text)?),
             (Some(_), Some(_)) => {
-                return Err(ApiError::bad_request("give `data` or `data_base64`, not both"));
+                return Err(Problem::bad_request("give `data` or `data_base64`, not both"));
             }
             (None, None) => {
                 let text = "`data` is missing; null will do if there is none";
-                return Err(ApiError::bad_request(text));
+                return Err(Problem::bad_request(text));
             }
         };
         let limit = self.rules.limits.message_bytes;
@@ -264,37 +265,37 @@ impl Checks<'_> {
             return Ok(data);
         }
         let text = format!("the data has {} bytes, and at most {limit} are allowed", data.len());
-        Err(ApiError::new(ErrorCode::MessageTooLarge, text))
+        Err(Problem::new(ErrorCode::MessageTooLarge, text))
     }
 
-    fn expires(&self, within: Option<u64>, at: Option<u64>) -> Result<Option<Timestamp>, ApiError> {
+    fn expires(&self, within: Option<u64>, at: Option<u64>) -> Result<Option<Timestamp>, Problem> {
         match (within, at) {
             (None, None) => Ok(None),
-            (Some(0), None) => Err(ApiError::bad_request("`expires_in` is at least 1 millisecond")),
+            (Some(0), None) => Err(Problem::bad_request("`expires_in` is at least 1 millisecond")),
             (Some(within), None) => Ok(Some(Timestamp(self.now.0.saturating_add(within)))),
-            (None, Some(at)) if at <= self.now.0 => Err(ApiError::bad_request(
+            (None, Some(at)) if at <= self.now.0 => Err(Problem::bad_request(
                 "`expires_at` has passed; it counts milliseconds since 1970",
             )),
             (None, Some(at)) => Ok(Some(Timestamp(at))),
             (Some(_), Some(_)) => {
-                Err(ApiError::bad_request("give `expires_in` or `expires_at`, not both"))
+                Err(Problem::bad_request("give `expires_in` or `expires_at`, not both"))
             }
         }
     }
 }
 
-fn decode_base64(text: &str) -> Result<Bytes, ApiError> {
+fn decode_base64(text: &str) -> Result<Bytes, Problem> {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     BASE64_STANDARD
         .decode(text)
         .map(Bytes::from)
-        .map_err(|error| ApiError::bad_request(format!("`data_base64` is not base64: {error}")))
+        .map_err(|error| Problem::bad_request(format!("`data_base64` is not base64: {error}")))
 }
 
-fn exclude(body: &ExcludeBody) -> Result<Exclude, ApiError> {
+fn exclude(body: &ExcludeBody) -> Result<Exclude, Problem> {
     if body.connections.len() + body.users.len() > MAX_EXCLUDED {
         let text = format!("`exclude` holds at most {MAX_EXCLUDED} connections and users");
-        return Err(ApiError::bad_request(text));
+        return Err(Problem::bad_request(text));
     }
     Ok(Exclude {
         connections: names("exclude.connections", &body.connections)?,
@@ -302,23 +303,23 @@ fn exclude(body: &ExcludeBody) -> Result<Exclude, ApiError> {
     })
 }
 
-fn message_id(text: &str) -> Result<MessageId, ApiError> {
+fn message_id(text: &str) -> Result<MessageId, Problem> {
     text.parse().map_err(|error| {
         let why = match error {
             NameError::Malformed => "it may hold only printable ASCII, without spaces".to_owned(),
             error => error.to_string(),
         };
-        ApiError::new(ErrorCode::InvalidName, format!("`id`: {why}"))
+        Problem::new(ErrorCode::InvalidName, format!("`id`: {why}"))
     })
 }
 
 fn names<T: std::str::FromStr<Err = NameError>>(
     member: &str,
     texts: &[String],
-) -> Result<Vec<T>, ApiError> {
+) -> Result<Vec<T>, Problem> {
     texts.iter().map(|text| name(member, text)).collect()
 }
 
-fn name<T: std::str::FromStr<Err = NameError>>(member: &str, text: &str) -> Result<T, ApiError> {
+fn name<T: std::str::FromStr<Err = NameError>>(member: &str, text: &str) -> Result<T, Problem> {
     crate::api::parse_name(member, text)
 }

@@ -1,9 +1,10 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, convert::Infallible};
 
 use axum::{
     body::Body,
     http::{Request, header},
 };
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::support::{ADMIN_KEY, Cluster, PUBLISH_KEY, publish_request, request};
@@ -63,6 +64,19 @@ async fn what_does_not_exist_is_a_problem_too() {
     answer.problem(405, "method_not_allowed");
     let answer = cluster.get("/v1/users/kim/connections").await;
     answer.problem(405, "method_not_allowed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let cluster = Cluster::new().await;
+    let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+    let request = request("POST", "/v1/publish", PUBLISH_KEY)
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap();
+    let answer = cluster.send(request).await;
+    assert_eq!(answer.json["retry"], "later");
+    answer.problem(408, "request_timeout");
 }
 
 #[tokio::test]

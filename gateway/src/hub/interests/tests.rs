@@ -120,3 +120,16 @@ async fn after_a_refusal_the_next_one_asks_again() {
     time::sleep(LINGER * 2).await;
     assert_eq!(bus.asked(), Vec::<String>::new(), "the second user is still there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_who_comes_and_goes_without_end_costs_one_entry() {
+    let (bus, interests, venue) = set_up();
+    for _ in 0..1_000 {
+        interests.acquire(&venue).await.unwrap();
+        interests.release(&venue);
+    }
+    assert_eq!(interests.book.lock().unused.len(), 1);
+    time::sleep(LINGER * 3).await;
+    assert_eq!(bus.asked(), ["+venue:1", "-venue:1"]);
+    assert_eq!((interests.len(), interests.book.lock().unused.len()), (0, 0));
+}

@@ -45,7 +45,7 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn new() -> Self {
         let options = Opts::new(
-            "trace_spans_total",
+            "fanfare_trace_spans_total",
             "Finished spans: exported, failed (the collector did not take them) or dropped (the queue was full).",
         );
         let family =

@@ -1,0 +1,227 @@
+use broker_backends::EmbeddedOptions;
+use std::time::Duration;
+
+use broker_core::{
+    CloseCode, ConnectionId, Data, MessageId, Timestamp,
+    message::{Exclude, JsonText, Options},
+    ports::ConnectionInfo,
+};
+
+use super::*;
+use crate::socket::FakeSocket;
+
+const LIMIT: usize = 1024;
+
+async fn fanout() -> Fanout {
+    let backends = broker_backends::embedded(&EmbeddedOptions::default()).await;
+    Fanout {
+        hub: Arc::new(Hub::new(backends.bus, Duration::ZERO)),
+        metrics: Arc::new(Metrics::new(["venue".to_owned()]).unwrap()),
+        tracing: Arc::new(Tracing::disabled()),
+        tells_all: true,
+    }
+}
+
+struct Client {
+    socket: FakeSocket,
+    outbox: Arc<Outbox>,
+}
+
+impl Client {
+    fn new(fanout: &Fanout, id: u128, interests: &[&str]) -> Self {
+        let socket = FakeSocket::wide();
+        Self::on(socket, fanout, id, interests)
+    }
+
+    fn on(socket: FakeSocket, fanout: &Fanout, id: u128, interests: &[&str]) -> Self {
+        let outbox = Arc::new(Outbox::new(ConnectionId(id), Box::new(socket.clone()), LIMIT));
+        fanout.hub.add(&outbox);
+        for name in interests {
+            fanout.hub.deliver(interest(name), Arc::clone(&outbox));
+        }
+        Self { socket, outbox }
+    }
+
+    /// How often it got this.
+    fn got(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.socket.taken()).matches(text).count()
+    }
+}
+
+fn interest(name: &str) -> Interest {
+    match name.parse() {
+        Ok(channel) => Interest::Channel(channel),
+        Err(_) => Interest::Pattern(name.parse().unwrap()),
+    }
+}
+
+fn message(channel: &str, data: &str, options: Option<Options>) -> Message {
+    Message {
+        id: MessageId::random(1),
+        channel: channel.parse().unwrap(),
+        event: None,
+        data: Data::Json(JsonText::from_checked(Bytes::from(format!("\"{data}\"")))),
+        time: Timestamp(clock::wall().0),
+        options: options.map(Box::new),
+    }
+}
+
+fn by(via: &str, message: Message) -> Inbound {
+    Inbound { event: BusEvent::Message { via: interest(via), message }, handled: None }
+}
+
+fn plain(channel: &str, data: &str) -> Inbound {
+    by(channel, message(channel, data, None))
+}
+
+fn deliver(fanout: &Fanout, batch: &[Inbound]) -> u64 {
+    let mut touched = Touched::default();
+    let count = fanout.deliver(batch, &mut touched);
+    assert!(touched.outboxes.is_empty() && touched.delivered.is_empty());
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_come_in_order_to_all_who_want_them() {
+    let fanout = fanout().await;
+    let (one, both) =
+        (Client::new(&fanout, 1, &["venue:1"]), Client::new(&fanout, 2, &["venue:1", "venue:2"]));
+    let batch = [plain("venue:1", "a"), plain("venue:1", "b"), plain("venue:2", "c")];
+    assert_eq!(deliver(&fanout, &batch), 5);
+    let text = String::from_utf8_lossy(&one.socket.taken()).into_owned();
+    assert!(text.find("\"a\"").unwrap() < text.find("\"b\"").unwrap());
+    assert_eq!(both.got("\"type\":\"message\""), 3);
+    assert_eq!(deliver(&fanout, &[plain("venue:2", "alone")]), 1);
+    assert_eq!(both.got("alone"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_over_several_channels_does_not_close_a_client_that_reads() {
+    let fanout = fanout().await;
+    let client = Client::new(&fanout, 1, &["venue:1", "venue:2"]);
+    let burst: Vec<_> =
+        (0..100).map(|n| plain(if n % 2 == 0 { "venue:1" } else { "venue:2" }, "x")).collect();
+    assert_eq!(deliver(&fanout, &burst), 100);
+    assert_eq!(client.got("\"x\""), 100);
+    assert_eq!(client.outbox.take_notices().close, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_closed_and_the_others_do_not_notice() {
+    let fanout = fanout().await;
+    let slow = Client::on(FakeSocket::default(), &fanout, 1, &["venue:1"]);
+    let fast = Client::new(&fanout, 2, &["venue:1"]);
+    for _ in 0..20 {
+        deliver(&fanout, &[plain("venue:1", &"x".repeat(200))]);
+    }
+    assert_eq!(fast.got("\"type\":\"message\""), 20);
+    assert_eq!(slow.outbox.take_notices().close, Some(CloseCode::Slow));
+    assert_eq!(slow.outbox.queued_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_batch_cannot_make_a_slow_reader_hold_more_than_its_limit_and_a_block() {
+    let fanout = fanout().await;
+    let slow = Client::on(FakeSocket::default(), &fanout, 1, &["venue:1"]);
+    let batch: Vec<_> = (0..100).map(|_| plain("venue:1", &"x".repeat(10_000))).collect();
+    deliver(&fanout, &batch);
+    assert_eq!(slow.outbox.take_notices().close, Some(CloseCode::Slow));
+    assert_eq!(slow.outbox.queued_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_expired_or_excluded_is_not_delivered() {
+    let fanout = fanout().await;
+    let (sender, other) =
+        (Client::new(&fanout, 1, &["venue:1"]), Client::new(&fanout, 2, &["venue:1"]));
+    let expired = Options { expires: Some(Timestamp(1)), ..Options::default() };
+    let exclude = Exclude { connections: vec![ConnectionId(1)], users: Vec::new() };
+    let excluding = Options { exclude, ..Options::default() };
+    let batch = [
+        by("venue:1", message("venue:1", "late", Some(expired))),
+        by("venue:1", message("venue:1", "for others", Some(excluding))),
+    ];
+    assert_eq!(deliver(&fanout, &batch), 1);
+    assert_eq!((sender.socket.taken().len(), other.got("for others")), (0, 1));
+}
+
+/// A copy of a message to `venue:1` and `venue:2`, in this order.
+fn copy(via: &str, channel: &str) -> Inbound {
+    let targets: Arc<[_]> = ["venue:1", "venue:2"].map(|name| name.parse().unwrap()).into();
+    let options = Options { targets: Some(targets), ..Options::default() };
+    by(via, message(channel, "both", Some(options)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_several_channels_comes_once_on_the_first_of_them() {
+    let fanout = fanout().await;
+    let (first, both, wild) = (
+        Client::new(&fanout, 1, &["venue:1"]),
+        Client::new(&fanout, 2, &["venue:1", "venue:2"]),
+        Client::new(&fanout, 3, &["venue:*"]),
+    );
+    time::advance(SETTLED * 2).await;
+    let batch = [
+        copy("venue:2", "venue:2"),
+        copy("venue:*", "venue:2"),
+        copy("venue:1", "venue:1"),
+        copy("venue:*", "venue:1"),
+    ];
+    let mut touched = Touched::default();
+    fanout.deliver(&batch, &mut touched);
+    assert!(touched.late.is_empty());
+    for client in [first, both, wild] {
+        let text = String::from_utf8_lossy(&client.socket.taken()).into_owned();
+        assert_eq!((text.matches("both").count(), text.matches("venue:1").count()), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_subscribed_gets_the_first_copy_or_else_the_next() {
+    let fanout = fanout().await;
+    let in_time = Client::new(&fanout, 1, &["venue:1", "venue:2"]);
+    let mut touched = Touched::default();
+    fanout.deliver(&[copy("venue:2", "venue:2"), copy("venue:1", "venue:1")], &mut touched);
+    assert_eq!(in_time.got("venue:1"), 1);
+
+    let too_late = Client::new(&fanout, 2, &["venue:1", "venue:2"]);
+    fanout.deliver(&[copy("venue:2", "venue:2")], &mut touched);
+    fanout.deliver_late(&mut touched);
+    assert_eq!(too_late.socket.taken().len(), 0, "the first copy may still come");
+    time::advance(SETTLED).await;
+    fanout.deliver_late(&mut touched);
+    assert_eq!(too_late.got("venue:2"), 1);
+    assert_eq!(in_time.socket.taken().len(), 0);
+    assert!(touched.late.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_two_interests_bring_comes_once_and_in_order() {
+    let fanout = fanout().await;
+    let client = Client::new(&fanout, 1, &["venue:1", "venue:*"]);
+    client.outbox.watch_overlap();
+    for via in ["venue:*", "venue:1"] {
+        let batch: Vec<_> =
+            ["a", "b", "a"].map(|data| by(via, message("venue:1", data, None))).into();
+        deliver(&fanout, &batch);
+    }
+    let text = String::from_utf8_lossy(&client.socket.taken()).into_owned();
+    assert_eq!((text.matches("\"a\"").count(), text.matches("\"b\"").count()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_everywhere_is_told_to_all_who_are_connected() {
+    let fanout = fanout().await;
+    let (open, opening) = (Client::new(&fanout, 1, &[]), Client::new(&fanout, 2, &[]));
+    open.outbox.set_info(ConnectionInfo {
+        connection: ConnectionId(1),
+        user: None,
+        node: "a".parse().unwrap(),
+        transport: "websocket".to_owned(),
+        connected_at: Timestamp(0),
+        user_agent: None,
+    });
+    let gap = BusEvent::Gap { interest: None, reason: GapReason::Reconnected };
+    deliver(&fanout, &[Inbound { event: gap, handled: None }]);
+    assert_eq!((open.got("\"type\":\"gap\""), opening.socket.taken().len()), (1, 0));
+}
