@@ -5,7 +5,7 @@
 //! 3. [`peers`]: what gateways ask each other for these.
 //! 4. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP.
 //! 5. [`openapi`]: the specification, made from the code. What can go wrong is a
-//!    [`Problem`](crate::problem::Problem).
+//!    [`Problem`].
 
 mod caller;
 mod channels;

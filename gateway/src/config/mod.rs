@@ -2,7 +2,7 @@
 //!
 //! 1. [`sections`]: every option, documented where it is declared.
 //! 2. [`load`]: how the sources become a [`Config`].
-//! 3. [`layers`]: values with their origins; [`env`]: the environment.
+//! 3. [`layers`]: values with their origins; [`mod@env`]: the environment.
 //! 4. [`problems`]: what is wrong, all at once.
 //! 5. [`show`] and [`docs`]: what is in force, and what there is.
 //!
