@@ -92,6 +92,15 @@ impl<H> Subscribers<H> {
         }
     }
 
+    /// Whether the connection shares the interest.
+    #[must_use]
+    pub fn contains(&self, interest: &Interest, connection: ConnectionId) -> bool {
+        self.shard(interest)
+            .read()
+            .get(interest)
+            .is_some_and(|group| group.contains_key(&connection))
+    }
+
     /// Number of connections that share the interest.
     #[must_use]
     pub fn count(&self, interest: &Interest) -> usize {
@@ -164,11 +173,13 @@ mod tests {
             subscribers.insert(wild.clone(), ConnectionId(n), "x");
         }
         assert_eq!(subscribers.count(&wild), 200);
+        assert!(subscribers.contains(&wild, ConnectionId(7)));
         for n in 0..200 {
             subscribers.remove(&wild, ConnectionId(n));
             subscribers.remove(&wild, ConnectionId(n));
         }
         assert!(subscribers.is_empty());
+        assert!(!subscribers.contains(&wild, ConnectionId(7)));
         assert!(subscribers.patterns.read().is_empty());
     }
 }

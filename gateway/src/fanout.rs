@@ -253,7 +253,11 @@ impl Fanout {
     fn deliver_late(&self, touched: &mut Touched) {
         let now = Instant::now();
         while touched.late.front().is_some_and(|late| late.due <= now) {
-            let Some(late) = touched.late.pop_front() else { return };
+            let Some(late) = touched.late.pop_front() else { break };
+            // It may have been told meanwhile that it is subscribed no longer.
+            if !self.hub.subscribers().contains(&late.via, late.outbox.id()) {
+                continue;
+            }
             if let Some(pushed) = late.outbox.push_new(late.message, &late.frame) {
                 let delivered = self.note(pushed, &late.outbox, 1, touched);
                 self.count(&late.via, delivered, late.frame.len() as u64);

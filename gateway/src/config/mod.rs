@@ -6,9 +6,7 @@
 //! 4. [`problems`]: what is wrong, all at once.
 //! 5. [`show`] and [`docs`]: what is in force, and what there is.
 //!
-//! `config` and `figment` are not used: neither tells the line of a value nor finds more than one
-//! problem, and both guess the type of an environment variable from its text (a secret of digits
-//! becomes a number), where the schema knows it.
+//! Why the layers are merged by our own code: `docs/decisions/0004-configuration.md`.
 
 pub(crate) mod docs;
 pub(crate) mod env;

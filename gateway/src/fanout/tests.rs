@@ -193,6 +193,13 @@ async fn who_has_just_subscribed_gets_the_first_copy_or_else_the_next() {
     assert_eq!(too_late.got("venue:2"), 1);
     assert_eq!(in_time.socket.taken().len(), 0);
     assert!(touched.late.is_empty());
+
+    let gone = Client::new(&fanout, 3, &["venue:1", "venue:2"]);
+    fanout.deliver(&[copy("venue:2", "venue:2")], &mut touched);
+    fanout.hub.leave(&interest("venue:2"), ConnectionId(3));
+    time::advance(SETTLED).await;
+    fanout.deliver_late(&mut touched);
+    assert_eq!(gone.socket.taken().len(), 0, "it is subscribed no longer");
 }
 
 #[tokio::test(start_paused = true)]
