@@ -1,6 +1,11 @@
 //! Identifiers that machines choose.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use crate::name::NameError;
 
@@ -10,8 +15,39 @@ pub const MAX_MESSAGE_ID_BYTES: usize = 128;
 /// One transport link of one client to one gateway: 128 random bits, written as 32 hex digits.
 ///
 /// It names a connection to operators and to `exclude`; it grants nothing to who knows it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionId(pub u128);
+
+/// For maps by [`ConnectionId`]: the ids are random and the server's own, so that they serve as
+/// their own hashes.
+pub type ConnectionIdHasher = BuildHasherDefault<IdHash>;
+
+/// Half of a [`ConnectionId`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdHash(u64);
+
+impl Hasher for IdHash {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((self.0 << 8) | u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Hash for ConnectionId {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        // Two ids with the same half still differ: `Eq` looks at all of them.
+        state.write_u64((self.0 >> 64) as u64 ^ self.0 as u64);
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

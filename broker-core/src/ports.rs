@@ -5,7 +5,7 @@
 //! chooses, and a faulty wrapper fits around any of them. What arrives is a value
 //! ([`BusEvent`]), not a callback, so that a bus never knows who listens.
 
-use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
+use std::{borrow::Cow, fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -146,7 +146,7 @@ pub struct ServiceRequest {
     /// How long to wait for the answer.
     pub timeout: Duration,
     /// W3C trace context of the command.
-    pub trace: Option<std::sync::Arc<str>>,
+    pub trace: Option<Arc<str>>,
 }
 
 /// On whose behalf a request is sent; services trust it, so only the gateway fills it in.
@@ -203,7 +203,7 @@ pub trait Presence: Send + Sync + Debug {
     fn replace(
         &self,
         node: NodeId,
-        connections: Vec<ConnectionInfo>,
+        connections: Vec<Arc<ConnectionInfo>>,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Removes a gateway that stops, and all that is noted of it.
@@ -260,7 +260,7 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceChange {
     /// It came.
-    Connected(ConnectionInfo),
+    Connected(Arc<ConnectionInfo>),
     /// It went.
     Disconnected {
         /// The connection.
@@ -280,11 +280,11 @@ pub struct ConnectionInfo {
     /// The gateway that holds it.
     pub node: NodeId,
     /// `websocket`, later others.
-    pub transport: String,
+    pub transport: Cow<'static, str>,
     /// When it came.
     pub connected_at: Timestamp,
     /// What the client calls itself.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Box<str>>,
 }
 
 /// Some of the connections.

@@ -1,23 +1,89 @@
 //! Who gets a message: from interest to the connections that share it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher, RandomState},
+    mem,
 };
 
 use indexmap::IndexMap;
 use parking_lot::RwLock;
 
 use crate::{
-    id::ConnectionId,
+    id::{ConnectionId, ConnectionIdHasher},
     name::{ChannelName, ChannelPattern, Interest},
 };
 
 const SHARDS: usize = 64;
 
-/// A dense list of handles, walked once per message; the map beside it is for removal only.
-type Group<H> = IndexMap<ConnectionId, H>;
 type Shard<H> = RwLock<HashMap<Interest, Group<H>>>;
+
+/// The connections that share an interest. Most interests are some user's own: a table for the
+/// one connection would take ten times its room.
+#[derive(Debug)]
+enum Group<H> {
+    One(ConnectionId, H),
+    Many(Box<Dense<H>>),
+}
+
+/// A dense list of handles, walked once per message; the index beside it is for removal only.
+type Dense<H> = IndexMap<ConnectionId, H, ConnectionIdHasher>;
+
+impl<H> Group<H> {
+    fn insert(&mut self, connection: ConnectionId, handle: H) {
+        if let Self::One(known, one) = self {
+            if *known == connection {
+                *one = handle;
+                return;
+            }
+            let Self::One(known, one) = mem::replace(self, Self::Many(Box::default())) else {
+                return;
+            };
+            self.insert(known, one);
+        }
+        if let Self::Many(many) = self {
+            many.insert(connection, handle);
+        }
+    }
+
+    /// Says whether that was the last one.
+    fn remove(&mut self, connection: ConnectionId) -> bool {
+        let many = match self {
+            Self::One(known, _) => return *known == connection,
+            Self::Many(many) => many,
+        };
+        many.swap_remove(&connection);
+        if many.len() == 1
+            && let Some((last, handle)) = many.pop()
+        {
+            *self = Self::One(last, handle);
+        } else if many.capacity() > 64 && many.len() < many.capacity() / 4 {
+            many.shrink_to(many.len() * 2);
+        }
+        false
+    }
+
+    fn for_each(&self, mut visit: impl FnMut(ConnectionId, &H)) {
+        match self {
+            Self::One(connection, handle) => visit(*connection, handle),
+            Self::Many(many) => many.iter().for_each(|(id, handle)| visit(*id, handle)),
+        }
+    }
+
+    fn contains(&self, connection: ConnectionId) -> bool {
+        match self {
+            Self::One(known, _) => *known == connection,
+            Self::Many(many) => many.contains_key(&connection),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::One(..) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+}
 
 /// The subscriptions of one gateway's connections. `H` is whatever delivers; it is opaque here.
 ///
@@ -49,30 +115,30 @@ impl<H> Subscribers<H> {
         {
             self.patterns.write().push(pattern.clone());
         }
-        shard.entry(interest).or_default().insert(connection, handle);
+        match shard.entry(interest) {
+            Entry::Occupied(mut group) => group.get_mut().insert(connection, handle),
+            Entry::Vacant(place) => {
+                place.insert(Group::One(connection, handle));
+            }
+        }
     }
 
     /// Removes a connection from an interest; without it, does nothing.
     pub fn remove(&self, interest: &Interest, connection: ConnectionId) {
         let mut shard = self.shard(interest).write();
         let Some(group) = shard.get_mut(interest) else { return };
-        group.swap_remove(&connection);
-        if group.is_empty() {
+        if group.remove(connection) {
             shard.remove(interest);
             if let Interest::Pattern(pattern) = interest {
                 self.patterns.write().retain(|known| known != pattern);
             }
-        } else if group.capacity() > 64 && group.len() < group.capacity() / 4 {
-            group.shrink_to(group.len() * 2);
         }
     }
 
     /// Calls `deliver` for each connection that shares the interest.
     pub fn for_each(&self, interest: &Interest, mut deliver: impl FnMut(ConnectionId, &H)) {
         if let Some(group) = self.shard(interest).read().get(interest) {
-            for (connection, handle) in group {
-                deliver(*connection, handle);
-            }
+            group.for_each(&mut deliver);
         }
     }
 
@@ -95,10 +161,7 @@ impl<H> Subscribers<H> {
     /// Whether the connection shares the interest.
     #[must_use]
     pub fn contains(&self, interest: &Interest, connection: ConnectionId) -> bool {
-        self.shard(interest)
-            .read()
-            .get(interest)
-            .is_some_and(|group| group.contains_key(&connection))
+        self.shard(interest).read().get(interest).is_some_and(|group| group.contains(connection))
     }
 
     /// Number of connections that share the interest.

@@ -82,18 +82,18 @@ impl Directory {
         connection: ConnectionId,
         user: Option<UserId>,
         agent: Option<Box<str>>,
-    ) -> ConnectionInfo {
-        ConnectionInfo {
+    ) -> Arc<ConnectionInfo> {
+        Arc::new(ConnectionInfo {
             connection,
             user,
             node: self.node.clone(),
-            transport: "websocket".to_owned(),
+            transport: "websocket".into(),
             connected_at: clock::wall(),
-            user_agent: agent.map(String::from),
-        }
+            user_agent: agent,
+        })
     }
 
-    pub(crate) fn connected(&self, info: ConnectionInfo) {
+    pub(crate) fn connected(&self, info: Arc<ConnectionInfo>) {
         self.note(PresenceChange::Connected(info));
     }
 

@@ -1,7 +1,8 @@
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     future::ready,
     ops::Bound,
+    sync::Arc,
 };
 
 use broker_core::{
@@ -22,9 +23,9 @@ pub(crate) struct MemoryPresence {
 #[derive(Debug, Default)]
 struct State {
     leases: BTreeMap<NodeId, (Lease, Instant)>,
-    connections: BTreeMap<(NodeId, ConnectionId), ConnectionInfo>,
-    nodes: HashMap<ConnectionId, NodeId>,
-    users: HashMap<UserId, HashSet<ConnectionId>>,
+    /// Shared with the connections themselves: there may be hundreds of thousands.
+    connections: BTreeMap<ConnectionId, Arc<ConnectionInfo>>,
+    users: BTreeSet<(UserId, ConnectionId)>,
 }
 
 impl State {
@@ -32,68 +33,54 @@ impl State {
         self.leases.get(node).is_some_and(|(_, end)| *end > Instant::now())
     }
 
-    fn add(&mut self, node: &NodeId, info: ConnectionInfo) {
+    fn add(&mut self, info: Arc<ConnectionInfo>) {
         self.remove(info.connection);
-        self.nodes.insert(info.connection, node.clone());
         if let Some(user) = &info.user {
-            self.users.entry(user.clone()).or_default().insert(info.connection);
+            self.users.insert((user.clone(), info.connection));
         }
-        self.connections.insert((node.clone(), info.connection), info);
+        self.connections.insert(info.connection, info);
     }
 
     fn remove(&mut self, id: ConnectionId) {
-        let Some(node) = self.nodes.remove(&id) else { return };
-        let Some(info) = self.connections.remove(&(node, id)) else { return };
-        let Some(user) = info.user else { return };
-        if let Some(ids) = self.users.get_mut(&user) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.users.remove(&user);
-            }
+        let Some(info) = self.connections.remove(&id) else { return };
+        if let Some(user) = &info.user {
+            self.users.remove(&(user.clone(), id));
         }
     }
 
-    fn ids_at(&self, node: &NodeId) -> Vec<ConnectionId> {
-        let first = (node.clone(), ConnectionId(0));
-        let here = self.connections.range(first..).take_while(|((at, _), _)| at == node);
-        here.map(|((_, id), _)| *id).collect()
-    }
-
-    fn clear(&mut self, node: &NodeId) -> u64 {
-        let ids = self.ids_at(node);
-        for id in &ids {
+    /// Removes all connections of the gateways for which `dead` says so.
+    fn clear(&mut self, dead: impl Fn(&NodeId) -> bool) -> u64 {
+        let gone = self.connections.values().filter(|info| dead(&info.node));
+        let gone: Vec<_> = gone.map(|info| info.connection).collect();
+        for id in &gone {
             self.remove(*id);
         }
-        ids.len() as u64
+        gone.len() as u64
     }
 
     fn living(&self, id: ConnectionId) -> Option<ConnectionInfo> {
-        let node = self.nodes.get(&id).filter(|node| self.lives(node))?;
-        self.connections.get(&(node.clone(), id)).cloned()
+        let info = self.connections.get(&id).filter(|info| self.lives(&info.node))?;
+        Some(info.as_ref().clone())
     }
 
     fn page(&self, cursor: Option<&str>, limit: usize) -> Result<ConnectionPage, StoreError> {
         let start = match cursor {
             None => Bound::Unbounded,
-            Some(text) => Bound::Excluded(parse_cursor(text)?),
+            Some(text) => Bound::Excluded(
+                text.parse::<ConnectionId>()
+                    .map_err(|_| StoreError::Refused("the cursor is not of its form".into()))?,
+            ),
         };
         let mut living = self
             .connections
             .range((start, Bound::Unbounded))
-            .filter(|((node, _), _)| self.lives(node));
+            .filter(|(_, info)| self.lives(&info.node));
         let connections: Vec<_> =
-            living.by_ref().take(limit.max(1)).map(|(_, info)| info.clone()).collect();
+            living.by_ref().take(limit.max(1)).map(|(_, info)| info.as_ref().clone()).collect();
         let more = living.next().is_some();
-        let last = connections.last().filter(|_| more);
-        let next = last.map(|info| format!("{}/{}", info.node, info.connection));
+        let next = connections.last().filter(|_| more).map(|info| info.connection.to_string());
         Ok(ConnectionPage { connections, next })
     }
-}
-
-fn parse_cursor(text: &str) -> Result<(NodeId, ConnectionId), StoreError> {
-    let wrong = || StoreError::Refused("the cursor is not of its form".into());
-    let (node, id) = text.split_once('/').ok_or_else(wrong)?;
-    Ok((node.parse().map_err(|_| wrong())?, id.parse().map_err(|_| wrong())?))
 }
 
 impl MemoryPresence {
@@ -115,13 +102,13 @@ impl Presence for MemoryPresence {
 
     fn apply(
         &self,
-        node: NodeId,
+        _: NodeId,
         changes: Vec<PresenceChange>,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.with(|state| {
             for change in changes {
                 match change {
-                    PresenceChange::Connected(info) => state.add(&node, info),
+                    PresenceChange::Connected(info) => state.add(info),
                     PresenceChange::Disconnected { connection, .. } => state.remove(connection),
                 }
             }
@@ -131,19 +118,19 @@ impl Presence for MemoryPresence {
     fn replace(
         &self,
         node: NodeId,
-        connections: Vec<ConnectionInfo>,
+        connections: Vec<Arc<ConnectionInfo>>,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.with(|state| {
-            state.clear(&node);
+            state.clear(|at| *at == node);
             for info in connections {
-                state.add(&node, info);
+                state.add(info);
             }
         })
     }
 
     fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
         self.with(|state| {
-            state.clear(&node);
+            state.clear(|at| *at == node);
             state.leases.remove(&node);
         })
     }
@@ -168,8 +155,9 @@ impl Presence for MemoryPresence {
         user: UserId,
     ) -> BoxFuture<'_, Result<Vec<ConnectionInfo>, StoreError>> {
         self.with(|state| {
-            let ids = state.users.get(&user).into_iter().flatten();
-            ids.filter_map(|id| state.living(*id)).collect()
+            let first = (user.clone(), ConnectionId(0));
+            let own = state.users.range(first..).take_while(|(of, _)| *of == user);
+            own.filter_map(|(_, id)| state.living(*id)).collect()
         })
     }
 
@@ -184,13 +172,10 @@ impl Presence for MemoryPresence {
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.with(|state| {
-            let mut nodes: Vec<NodeId> = state.nodes.values().cloned().collect();
-            nodes.sort_unstable();
-            nodes.dedup();
-            nodes.retain(|node| !state.lives(node));
             let now = Instant::now();
             state.leases.retain(|_, (_, end)| *end > now);
-            nodes.iter().map(|node| state.clear(node)).sum()
+            let living: BTreeSet<NodeId> = state.leases.keys().cloned().collect();
+            state.clear(|node| !living.contains(node))
         })
     }
 }

@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use broker_core::{
     ConnectionId, NodeId, UserId,
@@ -302,7 +305,7 @@ impl Presence for RedisPresence {
             let (mut came, mut went) = (Vec::new(), Vec::new());
             for change in last.into_values() {
                 match change {
-                    PresenceChange::Connected(info) => came.push(info),
+                    PresenceChange::Connected(info) => came.push(&**info),
                     PresenceChange::Disconnected { connection, user } => {
                         went.push((*connection, user.clone()));
                     }
@@ -318,7 +321,7 @@ impl Presence for RedisPresence {
     fn replace(
         &self,
         node: NodeId,
-        connections: Vec<ConnectionInfo>,
+        connections: Vec<Arc<ConnectionInfo>>,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let kept: HashSet<ConnectionId> =
@@ -326,7 +329,8 @@ impl Presence for RedisPresence {
             self.is_not_swept(&node).await?;
             self.note_node(&node).await?;
             self.clear(&node, |id| !kept.contains(&id)).await?;
-            self.add(&node, &connections.iter().collect::<Vec<_>>()).await
+            let infos: Vec<&ConnectionInfo> = connections.iter().map(|info| &**info).collect();
+            self.add(&node, &infos).await
         })
     }
 

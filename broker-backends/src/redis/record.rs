@@ -30,7 +30,7 @@ struct ConnectionRecord {
     transport: String,
     connected_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
+    user_agent: Option<Box<str>>,
 }
 
 pub(super) fn write_lease(lease: &Lease) -> String {
@@ -64,7 +64,7 @@ pub(super) fn write_connection(info: &ConnectionInfo) -> String {
     write(&ConnectionRecord {
         v: VERSION,
         user: info.user.as_ref().map(|user| user.as_str().to_owned()),
-        transport: info.transport.clone(),
+        transport: info.transport.clone().into_owned(),
         connected_ms: info.connected_at.0,
         user_agent: info.user_agent.clone(),
     })
@@ -81,7 +81,7 @@ pub(super) fn read_connection(node: &NodeId, id: &str, json: &str) -> Option<Con
         connection,
         user,
         node: node.clone(),
-        transport: record.transport,
+        transport: record.transport.into(),
         connected_at: Timestamp(record.connected_ms),
         user_agent: record.user_agent,
     })

@@ -102,15 +102,15 @@ async fn a_store_may_come_after_the_gateway() {
     eventually("Redis is in reach", Duration::from_secs(10), again).await;
 }
 
-fn connection(id: u128) -> ConnectionInfo {
-    ConnectionInfo {
+fn connection(id: u128) -> Arc<ConnectionInfo> {
+    Arc::new(ConnectionInfo {
         connection: ConnectionId(id),
         user: Some("ann".parse().unwrap()),
         node: "a".parse().unwrap(),
         transport: "websocket".into(),
         connected_at: Timestamp(1),
         user_agent: None,
-    }
+    })
 }
 
 /// A gateway that lost its lease for a while comes back, tells anew what it holds, and finds all

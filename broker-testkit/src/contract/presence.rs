@@ -68,7 +68,7 @@ fn info(id: u128, of: Option<&str>, at: &str) -> ConnectionInfo {
 }
 
 fn came(info: &ConnectionInfo) -> PresenceChange {
-    PresenceChange::Connected(info.clone())
+    PresenceChange::Connected(Arc::new(info.clone()))
 }
 
 fn went(info: &ConnectionInfo) -> PresenceChange {
@@ -133,7 +133,7 @@ pub async fn writes_may_be_repeated<K>((store, _): &Fixture<K>) {
         assert_eq!(all(&**store, 10).await, from_ref(&ann));
     }
     for _ in 0..2 {
-        store.replace(node("a"), vec![ann.clone()]).await.expect("replaces");
+        store.replace(node("a"), vec![Arc::new(ann.clone())]).await.expect("replaces");
         assert_eq!(all(&**store, 10).await, from_ref(&ann));
     }
     for _ in 0..2 {
@@ -189,7 +189,10 @@ pub async fn replace_forgets_what_is_gone<K>((store, _): &Fixture<K>) {
     renew(&**store, "b", LONG).await;
     apply(&**store, "a", &[came(&here[0]), came(&here[1])]).await;
     apply(&**store, "b", &[came(&there)]).await;
-    store.replace(node("a"), vec![here[1].clone(), here[2].clone()]).await.expect("replaces");
+    store
+        .replace(node("a"), vec![Arc::new(here[1].clone()), Arc::new(here[2].clone())])
+        .await
+        .expect("replaces");
     assert_eq!(of_user(&**store, "ann").await, [there]);
     assert_eq!(of_user(&**store, "bob").await, [here[1].clone()]);
     assert_eq!(of_user(&**store, "cat").await, [here[2].clone()]);

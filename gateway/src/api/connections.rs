@@ -89,9 +89,9 @@ impl From<ConnectionInfo> for ConnectionBody {
             id: info.connection.to_string(),
             user: info.user.map(|user| user.to_string()),
             node: info.node.to_string(),
-            transport: info.transport,
+            transport: info.transport.into_owned(),
             connected_at: info.connected_at.0,
-            user_agent: info.user_agent,
+            user_agent: info.user_agent.map(String::from),
         }
     }
 }
@@ -136,12 +136,12 @@ fn local(deps: &Deps, user: Option<&UserId>, limit: usize) -> ConnectionPage {
         Some(user) => {
             let own = Interest::Channel(ChannelName::of_user(user));
             deps.hub.subscribers().for_each(&own, |_, subscriber| {
-                connections.extend(subscriber.outbox.info().cloned());
+                connections.extend(subscriber.outbox.info().map(|info| (**info).clone()));
             });
         }
         None => deps.hub.for_each_connection(|outbox| {
             if connections.len() < limit {
-                connections.extend(outbox.info().cloned());
+                connections.extend(outbox.info().map(|info| (**info).clone()));
             }
         }),
     }
@@ -151,7 +151,8 @@ fn local(deps: &Deps, user: Option<&UserId>, limit: usize) -> ConnectionPage {
 /// One connection.
 pub(super) async fn find(deps: &Deps, id: &str) -> Result<ConnectionBody, Problem> {
     let id: ConnectionId = parse_name("id", id)?;
-    let local = deps.hub.connection(id).and_then(|outbox| outbox.info().cloned());
+    let local =
+        deps.hub.connection(id).and_then(|outbox| outbox.info().map(|info| (**info).clone()));
     let found = match local {
         Some(info) => Some(info),
         None => deps.presence.connection(id).await.map_err(|error| {

@@ -68,7 +68,7 @@ impl Connection {
         self.decoder.set_max_message(self.deps.wire.frame_bytes);
         let user = self.session.identity().user.clone();
         let info = self.deps.directory.describe(self.outbox.id(), user, self.user_agent.take());
-        self.outbox.set_info(info.clone());
+        self.outbox.set_info(Arc::clone(&info));
         self.deps.directory.connected(info);
         self.deps.metrics.handshake("ok");
     }

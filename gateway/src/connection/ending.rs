@@ -1,8 +1,15 @@
 //! The end of a connection.
 
-use std::{future::poll_fn, mem, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use broker_core::CloseCode;
+use futures_util::FutureExt;
 use tokio::time;
 
 use super::{Connection, End, SCRATCH};
@@ -13,15 +20,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Gives back what the connection held, and sees its last bytes off.
-    pub(super) async fn close(mut self) {
-        self.unlist();
-        self.under_way = None;
-        if !matches!(self.end, Some(End::Broken))
-            && time::timeout(CLOSE_TIMEOUT, linger(&self.outbox)).await.is_err()
-        {
-            let id = self.outbox.id();
-            tracing::debug!(connection = %id, "the client did not take its last bytes in time");
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.listed {
+            self.unlist();
+            self.under_way = None;
+            if !matches!(self.end, Some(End::Broken)) {
+                self.farewell = Some(farewell(Arc::clone(&self.outbox)).boxed());
+            }
         }
+        self.farewell.as_mut().map_or(Poll::Ready(()), |farewell| farewell.as_mut().poll(cx))
     }
 
     fn unlist(&mut self) {
@@ -55,6 +62,13 @@ impl Drop for Connection {
         };
         metrics.connections.dec();
         metrics.connection_closed(code, initiator);
+    }
+}
+
+async fn farewell(outbox: Arc<Outbox>) {
+    if time::timeout(CLOSE_TIMEOUT, linger(&outbox)).await.is_err() {
+        let id = outbox.id();
+        tracing::debug!(connection = %id, "the client did not take its last bytes in time");
     }
 }
 

@@ -1,11 +1,17 @@
-//! One client's connection: hot path 1. Start reading at [`Connection::run`].
+//! One client's connection: hot path 1. Start reading at [`Connection`]'s `poll`.
 
 mod echo;
 mod effects;
 mod ending;
 mod upgrade;
 
-use std::{cell::RefCell, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use broker_core::{
     CloseCode, ConnectionId, Identity,
@@ -19,7 +25,7 @@ use broker_protocol::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::{task, time::Instant};
+use tokio::time::Instant;
 
 pub(crate) use upgrade::{Admission, router};
 
@@ -69,7 +75,8 @@ pub(crate) struct WireLimits {
     pub(crate) control_frames_per_second: u32,
 }
 
-/// A connection and its task's state. What idles here is kept small.
+/// A connection, and the future that serves it until one side ends it. What idles here is kept
+/// small: an `async fn` would hold the connection several times over.
 pub(crate) struct Connection {
     deps: Arc<Deps>,
     outbox: Arc<Outbox>,
@@ -84,6 +91,8 @@ pub(crate) struct Connection {
     control_frames: ControlBudget,
     user_agent: Option<Box<str>>,
     end: Option<End>,
+    /// The last bytes on their way, once the connection has ended.
+    farewell: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Whether hub and directory know of it.
     listed: bool,
 }
@@ -112,6 +121,26 @@ enum Outcome {
     Answered(OpId, Result<Data, RequestError>),
 }
 
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let connection = self.get_mut();
+        while connection.end.is_none() {
+            let event = ready!(connection.poll_event(cx));
+            connection.outbox.cork();
+            connection.handle(event);
+            connection.settle();
+            if connection.read >= TURN_BYTES {
+                connection.read = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        connection.poll_close(cx)
+    }
+}
+
 impl Connection {
     pub(crate) fn new(
         deps: Arc<Deps>,
@@ -132,28 +161,11 @@ impl Connection {
             control_frames: ControlBudget::default(),
             user_agent,
             end: None,
+            farewell: None,
             listed: true,
             outbox,
             deps,
         }
-    }
-
-    /// Serves the client until one side ends it. `token` came with the upgrade request, `unread`
-    /// right behind it.
-    pub(crate) async fn run(mut self, token: Option<Token>, unread: Bytes) {
-        self.start(token, unread);
-        self.settle();
-        while self.end.is_none() {
-            let event = self.next_event().await;
-            self.outbox.cork();
-            self.handle(event);
-            self.settle();
-            if self.read >= TURN_BYTES {
-                self.read = 0;
-                task::yield_now().await;
-            }
-        }
-        Box::pin(self.close()).await;
     }
 
     /// Has it told to come back elsewhere, for it came too late to be among those that a drain
@@ -162,7 +174,8 @@ impl Connection {
         self.outbox.tell(|notices| notices.drain = Some(0));
     }
 
-    fn start(&mut self, token: Option<Token>, unread: Bytes) {
+    /// Takes what came with the upgrade: `token` in its request, `unread` right behind it.
+    pub(crate) fn start(&mut self, token: Option<Token>, unread: Bytes) {
         self.outbox.cork();
         if let Some(token) = token {
             let request = Request { id: None, command: Command::Connect { token: Some(token) } };
@@ -171,26 +184,24 @@ impl Connection {
         if !unread.is_empty() {
             self.take_bytes(&mut Vec::from(unread));
         }
+        self.settle();
     }
 
-    async fn next_event(&mut self) -> Event {
-        poll_fn(|cx| {
-            if self.outbox.poll_attention(cx).is_ready() {
-                return Poll::Ready(Event::Attention);
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.outbox.poll_attention(cx).is_ready() {
+            return Poll::Ready(Event::Attention);
+        }
+        if let Some(under_way) = &mut self.under_way {
+            match under_way.poll_next_unpin(cx) {
+                Poll::Ready(Some(outcome)) => return Poll::Ready(Event::Done(outcome)),
+                Poll::Ready(None) => self.under_way = None,
+                Poll::Pending => {}
             }
-            if let Some(under_way) = &mut self.under_way {
-                match under_way.poll_next_unpin(cx) {
-                    Poll::Ready(Some(outcome)) => return Poll::Ready(Event::Done(outcome)),
-                    Poll::Ready(None) => self.under_way = None,
-                    Poll::Pending => {}
-                }
-            }
-            if self.session.has_room() && self.outbox.socket().poll_read_ready(cx).is_ready() {
-                return Poll::Ready(Event::Readable);
-            }
-            Poll::Pending
-        })
-        .await
+        }
+        if self.session.has_room() && self.outbox.socket().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Event::Readable);
+        }
+        Poll::Pending
     }
 
     fn handle(&mut self, event: Event) {

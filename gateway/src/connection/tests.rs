@@ -1,3 +1,5 @@
+use std::{future::poll_fn, mem};
+
 use broker_backends::EmbeddedOptions;
 use broker_core::{
     Interest, Message,
@@ -5,7 +7,10 @@ use broker_core::{
     ports::ServiceRequest,
     session::Limits,
 };
-use tokio::{task::JoinHandle, time};
+use tokio::{
+    task::{self, JoinHandle},
+    time,
+};
 
 use super::*;
 use crate::{config::Config, directory, socket::FakeSocket};
@@ -101,8 +106,9 @@ async fn deps() -> Arc<Deps> {
 /// A client that is connected.
 async fn connect(deps: &Arc<Deps>) -> (FakeSocket, JoinHandle<()>) {
     let socket = FakeSocket::wide();
-    let connection = Connection::new(Arc::clone(deps), Box::new(socket.clone()), None);
-    let task = tokio::spawn(connection.run(None, Bytes::new()));
+    let mut connection = Connection::new(Arc::clone(deps), Box::new(socket.clone()), None);
+    connection.start(None, Bytes::new());
+    let task = tokio::spawn(connection);
     ask(&socket, r#"{"type":"connect","id":1}"#, "connected").await;
     (socket, task)
 }
@@ -197,12 +203,26 @@ async fn a_connection_whose_task_broke_off_is_not_kept() {
 async fn one_who_comes_too_late_for_a_drain_turns_away() {
     let deps = deps().await;
     let socket = FakeSocket::wide();
-    let connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None);
+    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None);
     connection.turn_away();
-    let task = tokio::spawn(connection.run(None, Bytes::new()));
+    connection.start(None, Bytes::new());
+    let task = tokio::spawn(connection);
     assert!(written(&socket).await.contains("service restart"));
     socket.leave();
     task.await.unwrap();
+}
+
+/// Lets the other tasks that are ready run once; `yield_now` lets them run until none is.
+async fn turn() {
+    let mut taken = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut taken, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,13 +231,17 @@ async fn a_client_that_sends_without_end_lets_others_have_their_turn() {
     let (socket, task) = connect(&deps).await;
     let count = TURN_BYTES / 10;
     socket.feed(&frame(1, r#"{"type":"ping"}"#).repeat(count));
-    let mut answers = 0;
-    let mut turns = 0;
-    while answers < count {
-        task::yield_now().await;
-        answers += String::from_utf8_lossy(&socket.taken()).matches("pong").count();
-        turns += 1;
-    }
+    // A task among others, so that it takes turns with the connection's.
+    let other = tokio::spawn(async move {
+        let (mut answers, mut turns) = (0, 0);
+        while answers < count {
+            turn().await;
+            answers += String::from_utf8_lossy(&socket.taken()).matches("pong").count();
+            turns += 1;
+        }
+        turns
+    });
+    let turns = other.await.unwrap();
     assert!((2..10).contains(&turns), "{turns}");
     assert!(!task.is_finished());
 }

@@ -96,13 +96,14 @@ async fn upgrade(
         })),
         Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
-                let connection = Connection::new(Arc::clone(&host.deps), socket, user_agent);
+                let mut connection = Connection::new(Arc::clone(&host.deps), socket, user_agent);
                 // A drain looks for connections after it has closed the door.
                 if host.closed.load(Ordering::SeqCst) {
                     connection.turn_away();
                 }
-                drop(host);
-                connection.run(token, unread).await;
+                connection.start(token, unread);
+                // A task of its own is as small as the connection; this one is not.
+                host.tasks.spawn(connection);
             }
         })),
     }

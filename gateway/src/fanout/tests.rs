@@ -220,14 +220,14 @@ async fn what_two_interests_bring_comes_once_and_in_order() {
 async fn a_gap_everywhere_is_told_to_all_who_are_connected() {
     let fanout = fanout().await;
     let (open, opening) = (Client::new(&fanout, 1, &[]), Client::new(&fanout, 2, &[]));
-    open.outbox.set_info(ConnectionInfo {
+    open.outbox.set_info(Arc::new(ConnectionInfo {
         connection: ConnectionId(1),
         user: None,
         node: "a".parse().unwrap(),
-        transport: "websocket".to_owned(),
+        transport: "websocket".into(),
         connected_at: Timestamp(0),
         user_agent: None,
-    });
+    }));
     let gap = BusEvent::Gap { interest: None, reason: GapReason::Reconnected };
     deliver(&fanout, &[Inbound { event: gap, handled: None }]);
     assert_eq!((open.got("\"type\":\"gap\""), opening.socket.taken().len()), (1, 0));

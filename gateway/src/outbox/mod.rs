@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -30,7 +30,7 @@ const MAX_PARTS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     id: ConnectionId,
-    info: OnceLock<Box<ConnectionInfo>>,
+    info: OnceLock<Arc<ConnectionInfo>>,
     socket: Box<dyn Socket>,
     limit: usize,
     queue: Mutex<Queue>,
@@ -121,12 +121,12 @@ impl Outbox {
     }
 
     /// Whose connection it is, once that is known.
-    pub(crate) fn info(&self) -> Option<&ConnectionInfo> {
-        self.info.get().map(|info| &**info)
+    pub(crate) fn info(&self) -> Option<&Arc<ConnectionInfo>> {
+        self.info.get()
     }
 
-    pub(crate) fn set_info(&self, info: ConnectionInfo) {
-        self.info.get_or_init(|| Box::new(info));
+    pub(crate) fn set_info(&self, info: Arc<ConnectionInfo>) {
+        self.info.get_or_init(|| info);
     }
 
     /// Queues a block of whole frames that holds `messages` messages.

@@ -6,13 +6,13 @@ mod tls;
 
 use std::{
     fmt::Debug,
-    io::{self, ErrorKind, IoSlice},
+    io::{self, ErrorKind, IoSlice, Read as _},
     net::Shutdown,
     task::{Context, Poll},
 };
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 #[cfg(test)]
 pub(crate) use fake::FakeSocket;
@@ -52,8 +52,20 @@ impl Socket for TcpStream {
         }
     }
 
+    /// A read that does not fill the buffer has taken all there was: saying so spares the next
+    /// call, which would only learn that. (tokio does the same for `AsyncRead`, not for
+    /// `try_read`; more input brings a new event, as epoll and kqueue are asked for edges.)
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Self::try_read(self, buffer)
+        let mut taken = None;
+        let outcome = self.try_io(Interest::READABLE, || {
+            let count = (&*SockRef::from(self)).read(buffer)?;
+            taken = Some(count);
+            if count == 0 || count == buffer.len() {
+                return Ok(count);
+            }
+            Err(ErrorKind::WouldBlock.into())
+        });
+        taken.map_or(outcome, Ok)
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

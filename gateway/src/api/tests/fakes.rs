@@ -165,7 +165,7 @@ impl Presence for TestStore {
     fn replace(
         &self,
         node: NodeId,
-        connections: Vec<ConnectionInfo>,
+        connections: Vec<Arc<ConnectionInfo>>,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.reach(self.presence.replace(node, connections))
     }

@@ -83,14 +83,14 @@ impl Cluster {
 
     /// A connection of a user, at this gateway and in the directory.
     pub(super) async fn connect(&self, hub: &Hub, node: &str, id: u128, user: &str) -> Arc<Outbox> {
-        let info = ConnectionInfo {
+        let info = Arc::new(ConnectionInfo {
             connection: ConnectionId(id),
             user: Some(user.parse().unwrap()),
             node: node.parse().unwrap(),
-            transport: "websocket".to_owned(),
+            transport: "websocket".into(),
             connected_at: Timestamp(u64::try_from(id).unwrap()),
             user_agent: None,
-        };
+        });
         let outbox = Arc::new(Outbox::new(ConnectionId(id), Box::new(NoSocket), 1_000));
         outbox.set_info(info.clone());
         hub.add(&outbox);
