@@ -59,7 +59,14 @@ impl Server {
             tracing::trace!(%error, "the client was gone at once");
             return;
         }
-        let Some(tls) = &self.tls else { return self.serve_http(stream).await };
+        match &self.tls {
+            // Boxed, or those without TLS would pay for its room too.
+            Some(tls) => Box::pin(self.serve_tls(tls, stream)).await,
+            None => self.serve_http(stream).await,
+        }
+    }
+
+    async fn serve_tls(&self, tls: &TlsAcceptor, stream: TcpStream) {
         match time::timeout(self.header_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.serve_http(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),

@@ -26,6 +26,11 @@ use std::process::ExitCode;
 use cli::{Exit, Invocation};
 use config::Config;
 
+/// Small blocks of one size lie close together, and what a handshake needs for a moment leaves no
+/// holes: less memory per idle connection than with the C library's, wherever it comes from.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let invocation = match cli::parse() {
         Ok(invocation) => invocation,

@@ -39,18 +39,22 @@ struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    users: u32,
+    usage: Usage,
     state: State,
-    /// Since when nobody uses it.
-    unused_since: Option<Instant>,
     /// Whether it is among [`Book::unused`].
     listed: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Usage {
+    By(u32),
+    NobodySince(Instant),
+}
+
 #[derive(Debug)]
 enum State {
-    /// The bus has not confirmed yet.
-    Joining(Joining),
+    /// The bus has not confirmed yet. Boxed: most are live.
+    Joining(Box<Joining>),
     Live,
     /// The bus has refused; the next user asks again.
     Failed,
@@ -69,21 +73,23 @@ impl Interests {
     pub(super) fn acquire(&self, interest: &Interest) -> BoxFuture<'static, Result<(), BusError>> {
         let mut book = self.book.lock();
         if let Some(entry) = book.entries.get_mut(interest) {
-            entry.users += 1;
-            entry.unused_since = None;
+            entry.usage = match entry.usage {
+                Usage::By(users) => Usage::By(users + 1),
+                Usage::NobodySince(_) => Usage::By(1),
+            };
             return match &entry.state {
-                State::Joining(joining) => joining.clone().boxed(),
+                State::Joining(joining) => joining.as_ref().clone().boxed(),
                 State::Live => future::ready(Ok(())).boxed(),
                 State::Failed => {
                     let joining = self.join(interest.clone());
-                    entry.state = State::Joining(joining.clone());
+                    entry.state = State::Joining(Box::new(joining.clone()));
                     joining.boxed()
                 }
             };
         }
         let joining = self.join(interest.clone());
-        let state = State::Joining(joining.clone());
-        let entry = Entry { users: 1, state, unused_since: None, listed: false };
+        let state = State::Joining(Box::new(joining.clone()));
+        let entry = Entry { usage: Usage::By(1), state, listed: false };
         book.entries.insert(interest.clone(), entry);
         joining.boxed()
     }
@@ -93,12 +99,15 @@ impl Interests {
         let now = Instant::now();
         let mut book = self.book.lock();
         let Some(entry) = book.entries.get_mut(interest) else { return };
-        entry.users = entry.users.saturating_sub(1);
-        if entry.users == 0 {
-            entry.unused_since = Some(now);
-            if !std::mem::replace(&mut entry.listed, true) {
-                book.unused.push_back((now, interest.clone()));
+        match entry.usage {
+            Usage::By(users) if users > 1 => entry.usage = Usage::By(users - 1),
+            Usage::By(_) => {
+                entry.usage = Usage::NobodySince(now);
+                if !std::mem::replace(&mut entry.listed, true) {
+                    book.unused.push_back((now, interest.clone()));
+                }
             }
+            Usage::NobodySince(_) => {}
         }
     }
 
@@ -139,14 +148,14 @@ impl Book {
         let mut gone = Vec::new();
         while let Some((_, interest)) = self.unused.pop_front_if(|(since, _)| is_due(*since)) {
             let Some(entry) = self.entries.get_mut(&interest) else { continue };
-            match entry.unused_since {
-                Some(since) if is_due(since) => {
+            match entry.usage {
+                Usage::NobodySince(since) if is_due(since) => {
                     self.entries.remove(&interest);
                     gone.push(interest);
                 }
                 // It was used in between: from its last user on, the time counts anew.
-                Some(since) => self.unused.push_back((since, interest)),
-                None => entry.listed = false,
+                Usage::NobodySince(since) => self.unused.push_back((since, interest)),
+                Usage::By(_) => entry.listed = false,
             }
         }
         gone

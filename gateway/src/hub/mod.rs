@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use broker_core::{
     CloseCode, ConnectionId, Interest, UserId,
+    id::ConnectionIdHasher,
     name::ChannelName,
     ports::{BoxFuture, Bus, BusError},
     subscribers::Subscribers,
@@ -34,14 +35,14 @@ pub(crate) struct Subscriber {
     pub(crate) since: Instant,
 }
 
-type Connections = dashmap::DashMap<ConnectionId, Arc<Outbox>>;
+type Connections = dashmap::DashMap<ConnectionId, Arc<Outbox>, ConnectionIdHasher>;
 
 impl Hub {
     /// `linger`: how long the bus is still asked for what nobody here wants any more.
     pub(crate) fn new(bus: Arc<dyn Bus>, linger: Duration) -> Self {
         Self {
             subscribers: Subscribers::default(),
-            connections: Connections::new(),
+            connections: Connections::default(),
             interests: Interests::new(bus, linger),
         }
     }
