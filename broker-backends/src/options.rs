@@ -56,8 +56,8 @@ pub struct NatsOptions {
     pub inbox_prefix: String,
     /// Fan-out workers: how many [`BusEvents`](crate::BusEvents) there are.
     pub workers: usize,
-    /// Messages that wait for each subscription before one is dropped, which makes a gap.
-    pub subscription_capacity: usize,
+    /// Messages that wait for each fan-out worker before one is dropped, which makes a gap.
+    pub queue_capacity: usize,
     /// Publishes that wait to be handed over.
     pub publish_capacity: usize,
     /// How long anything waits for the server to confirm.
@@ -91,7 +91,7 @@ impl NatsOptions {
             prefix: "fanfare".into(),
             inbox_prefix: "_INBOX".into(),
             workers: 1,
-            subscription_capacity: 4096,
+            queue_capacity: 65_536,
             publish_capacity: 8192,
             deadline: Duration::from_secs(2),
             wait: false,
@@ -99,7 +99,7 @@ impl NatsOptions {
     }
 }
 
-/// How to log in to NATS; a user and password in the URL work too.
+/// How to log in to NATS; a user and password in a URL are not used.
 #[derive(Clone)]
 pub enum NatsAuth {
     /// Not at all.

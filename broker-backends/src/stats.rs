@@ -27,8 +27,10 @@ pub struct BusStats {
     pub malformed: AtomicU64,
     /// Messages dropped because they came faster than they were taken.
     pub overruns: AtomicU64,
-    /// Connections made anew.
+    /// Connections made anew; there are two, one to publish and one to read.
     pub reconnects: AtomicU64,
+    /// Subscriptions that the bus does not permit.
+    pub subscribes_denied: AtomicU64,
     /// Questions dropped because they came faster than they were taken.
     pub questions_dropped: AtomicU64,
     /// Answers to questions that could not be handed to the bus.

@@ -50,7 +50,7 @@ fn nats(config: &Nats, node: NodeId, workers: usize) -> NatsOptions {
         tls: TlsFiles { ca: config.ca_file.clone(), ..TlsFiles::default() },
         prefix: config.prefix.clone(),
         workers,
-        subscription_capacity: config.subscription_capacity,
+        queue_capacity: config.queue_capacity,
         deadline: config.deadline,
         ..NatsOptions::new(config.url.clone(), node)
     }

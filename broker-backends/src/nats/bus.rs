@@ -14,8 +14,8 @@ use tokio_util::sync::DropGuard;
 
 use super::{
     envelope,
-    interests::Orders,
     link::{Link, NotSent},
+    orders::Orders,
     publisher::Publisher,
     subject::Subjects,
 };
@@ -49,7 +49,7 @@ impl NatsBus {
         &self,
         message: &Message,
     ) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
-        if !self.link.is_connected() {
+        if !self.link.takes() {
             return Err(PublishError::Unavailable);
         }
         let (headers, payload) = envelope::encode(message);

@@ -13,10 +13,12 @@ use async_nats::{Client, ConnectOptions};
 
 use super::{
     bus::NatsBus,
-    interests,
-    link::{Link, OLDEST, Subscribed, too_old},
+    dial::{CONNECT, Dialer, PING_INTERVAL, pause_before},
+    link::{Link, OLDEST, too_old},
+    mailbox::Mailbox,
     publisher,
     questions::Questions,
+    reader,
     receiver::Receiver,
     returns::Returns,
     subject::Subjects,
@@ -28,12 +30,6 @@ use crate::{
     stats::BusStats,
 };
 
-/// The server is asked for a sign of life this often; two without are the end.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// First and longest bound of the pause between attempts, which is random below it.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Gateways of which one answers each question of a service.
 const API_GROUP: &str = "fanfare-api";
 
@@ -51,28 +47,29 @@ pub(crate) async fn connect(
     let subjects = Arc::new(Subjects::new(&options.prefix).ok_or_else(|| wrong_prefix("prefix"))?);
     Subjects::new(&options.inbox_prefix).ok_or_else(|| wrong_prefix("inbox_prefix"))?;
     let returns = Returns::new(format!("{}.{}", options.inbox_prefix, options.node));
-    let link = Link::new(options.deadline, returns, options.workers.max(1), Arc::clone(&stats));
+    let mailboxes =
+        (0..options.workers.max(1)).map(|_| Arc::new(Mailbox::new(options.queue_capacity)));
+    let link = Link::new(options.deadline, returns, mailboxes.collect(), Arc::clone(&stats));
     let client = dial(&options, &link).await?;
     link.set_client(client.clone());
 
-    // In this order: async-nats numbers its subscriptions from 1, and names them by number only.
+    // In this order: async-nats names its subscriptions by number, and the link knows the first.
     let arrivals = client.subscribe(link.shared.returns.pattern()).await.map_err(nats_error)?;
     let ask = client.subscribe(subjects.of_ask().to_owned()).await.map_err(nats_error)?;
     let api =
         client.queue_subscribe(subjects.of_api(), API_GROUP.into()).await.map_err(nats_error)?;
-    link.shared.subscriptions.lock().extend([
-        (1, Subscribed::Returns),
-        (2, Subscribed::Questions),
-        (3, Subscribed::Questions),
-    ]);
 
     link.spawn(Arc::clone(&link.shared.returns).run(arrivals));
+    let mut dialer = Dialer::new(&options).map_err(nats_error)?;
+    let mut connection = None;
     if !options.wait {
-        link.probe().await.map_err(|_| nats_error("the server does not confirm in time"))?;
+        let silent = |_| nats_error("the server does not confirm in time");
+        link.arrived(link.probe().await.map_err(silent)?);
+        connection = Some(reader::connect_first(&link, &mut dialer).await.map_err(nats_error)?);
     }
     link.spawn(link.clone().watch());
     let publisher = publisher::start(&link, options.publish_capacity);
-    let orders = interests::start(&link, Arc::clone(&subjects), 4);
+    let orders = reader::start(&link, Arc::clone(&subjects), dialer, connection);
     let receiver = |mailbox: &Arc<_>| {
         BusEvents::new(Receiver::new(
             Arc::clone(mailbox),
@@ -108,7 +105,6 @@ async fn dial(options: &NatsOptions, link: &Link) -> Result<Client, ConnectError
         .name(&options.name)
         .ping_interval(PING_INTERVAL)
         .connection_timeout(CONNECT)
-        .subscription_capacity(options.subscription_capacity)
         .custom_inbox_prefix(&options.inbox_prefix)
         .max_reconnects(None)
         .reconnect_delay_callback(backoff())
@@ -165,17 +161,14 @@ fn with_tls(
     }
 }
 
-/// The pause before an attempt: none before the first ever, then random below a growing bound, so
-/// that gateways which lost the same server do not come back as one.
+/// The pause before an attempt: none before the first ever.
 fn backoff() -> impl Fn(usize) -> Duration + Send + Sync + 'static {
     let first = AtomicBool::new(true);
     move |attempt| {
         if first.swap(false, Ordering::Relaxed) {
             return Duration::ZERO;
         }
-        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-        let bound = BACKOFF.0.saturating_mul(1 << doublings).min(BACKOFF.1);
-        bound.mul_f64(rand::random::<f64>())
+        pause_before(attempt.saturating_sub(1))
     }
 }
 

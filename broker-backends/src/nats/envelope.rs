@@ -35,6 +35,10 @@ const CONNECTION: &str = "Fanfare-Connection";
 const SERVICE_ERROR: &str = "Nats-Service-Error";
 const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 
+/// How the first line of a block of headers starts.
+const VERSION: &str = "NATS/1.0";
+const HEADERS: &str = "the block of headers";
+
 /// Most names in one header's list.
 const MAX_LIST: usize = 1024;
 /// Longest trace context that is passed on.
@@ -96,24 +100,24 @@ pub(crate) fn encode_request(request: &ServiceRequest) -> (HeaderMap, Bytes) {
     (headers, bytes_of(&request.data))
 }
 
-/// A message as it came, at `now`; `random` makes an id where the publisher gave none.
+/// A message as it came, at `now`, with its block of headers, which is empty where it has none;
+/// `random` makes an id where the publisher gave none.
 pub(crate) fn decode(
     channel: ChannelName,
-    headers: Option<&HeaderMap>,
+    headers: &[u8],
     body: Bytes,
     now: Timestamp,
     random: impl FnOnce() -> u128,
 ) -> Result<Message, Malformed> {
     let mut read = Read::default();
-    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
-        read.header(name.as_ref(), values)?;
-    }
+    read.headers(headers)?;
     let id = read.id.or(read.message_id).unwrap_or_else(|| MessageId::random(random()));
     let time = read.time.unwrap_or(now);
     read.options.expires = read.expires.map(|expires| match expires {
         Expires::At(at) => at,
         Expires::After(ms) => Timestamp(time.0.saturating_add(ms)),
     });
+    read.options.targets = read.targets.map(Into::into);
     let options = (read.options != Options::default()).then(|| Box::new(read.options));
     let data = read_body(read.encoding, body)?;
     Ok(Message { id, channel, event: read.event, data, time, options })
@@ -158,6 +162,7 @@ struct Read {
     time: Option<Timestamp>,
     expires: Option<Expires>,
     encoding: Option<Encoding>,
+    targets: Option<Vec<ChannelName>>,
     options: Options,
 }
 
@@ -183,50 +188,79 @@ impl Encoding {
 }
 
 impl Read {
-    fn header(&mut self, name: &str, values: &[HeaderValue]) -> Result<(), Malformed> {
-        let Some(value) = values.first().map(HeaderValue::as_str) else { return Ok(()) };
-        match name {
-            ID => self.id = Some(value.parse().map_err(|_| Malformed(ID))?),
-            MESSAGE_ID => {
-                self.message_id = Some(value.parse().map_err(|_| Malformed(MESSAGE_ID))?);
+    /// Lines of `name: value` after one with the version. A line that continues another is refused:
+    /// nobody sends it, and what it continues would be read in part.
+    fn headers(&mut self, block: &[u8]) -> Result<(), Malformed> {
+        if block.is_empty() {
+            return Ok(());
+        }
+        let block = std::str::from_utf8(block).map_err(|_| Malformed(HEADERS))?;
+        let mut lines = block.split("\r\n");
+        lines.next().filter(|line| line.starts_with(VERSION)).ok_or(Malformed(HEADERS))?;
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').ok_or(Malformed(HEADERS))?;
+            if name.starts_with([' ', '\t']) {
+                return Err(Malformed(HEADERS));
             }
-            EVENT => {
-                let event = unescape(value).and_then(|event| event.parse().ok());
-                self.event = Some(event.ok_or(Malformed(EVENT))?);
-            }
-            TIME => self.time = Some(Timestamp(value.parse().map_err(|_| Malformed(TIME))?)),
-            EXPIRES => self.expires = Some(read_expires(value)?),
-            ENCODING => self.encoding = Some(Encoding::read(value)?),
-            EXCLUDE_CONNECTIONS => {
-                self.options.exclude.connections = read_list(values, EXCLUDE_CONNECTIONS)?;
-            }
-            EXCLUDE_USERS => self.options.exclude.users = read_list(values, EXCLUDE_USERS)?,
-            TARGETS => self.options.targets = Some(read_list(values, TARGETS)?.into()),
-            TRACE => self.options.trace = read_trace(value),
-            _ => {}
+            self.header(name, value.trim())?;
         }
         Ok(())
     }
+
+    /// Of several headers of one name, the first counts; lists go on.
+    fn header(&mut self, name: &str, value: &str) -> Result<(), Malformed> {
+        match name {
+            ID => set(&mut self.id, || value.parse().ok(), ID),
+            MESSAGE_ID => set(&mut self.message_id, || value.parse().ok(), MESSAGE_ID),
+            EVENT => set(&mut self.event, || unescape(value)?.parse().ok(), EVENT),
+            TIME => set(&mut self.time, || value.parse().ok().map(Timestamp), TIME),
+            EXPIRES => set(&mut self.expires, || read_expires(value), EXPIRES),
+            ENCODING => set(&mut self.encoding, || Encoding::read(value).ok(), ENCODING),
+            EXCLUDE_CONNECTIONS => {
+                read_list(value, &mut self.options.exclude.connections, EXCLUDE_CONNECTIONS)
+            }
+            EXCLUDE_USERS => read_list(value, &mut self.options.exclude.users, EXCLUDE_USERS),
+            TARGETS => read_list(value, self.targets.get_or_insert_default(), TARGETS),
+            TRACE if self.options.trace.is_none() => {
+                self.options.trace = read_trace(value);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-fn read_expires(text: &str) -> Result<Expires, Malformed> {
+/// Fills what is not filled yet.
+fn set<T>(
+    place: &mut Option<T>,
+    read: impl FnOnce() -> Option<T>,
+    name: &'static str,
+) -> Result<(), Malformed> {
+    if place.is_none() {
+        *place = Some(read().ok_or(Malformed(name))?);
+    }
+    Ok(())
+}
+
+fn read_expires(text: &str) -> Option<Expires> {
     let (number, make): (_, fn(u64) -> Expires) = match text.strip_prefix('+') {
         Some(number) => (number, Expires::After),
         None => (text, |at| Expires::At(Timestamp(at))),
     };
     let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-    number.parse().ok().filter(|_| digits).map(make).ok_or(Malformed(EXPIRES))
+    number.parse().ok().filter(|_| digits).map(make)
 }
 
 fn read_list<T: std::str::FromStr>(
-    values: &[HeaderValue],
+    text: &str,
+    list: &mut Vec<T>,
     name: &'static str,
-) -> Result<Vec<T>, Malformed> {
-    let items = values.iter().flat_map(|value| value.as_str().split(',')).map(str::trim);
-    let read = |item: &str| unescape(item)?.parse().ok();
-    let list: Vec<T> =
-        items.take(MAX_LIST + 1).map(read).collect::<Option<_>>().ok_or(Malformed(name))?;
-    if list.len() > MAX_LIST { Err(Malformed(name)) } else { Ok(list) }
+) -> Result<(), Malformed> {
+    for item in text.split(',').map(str::trim) {
+        let read = unescape(item).and_then(|item| item.parse().ok());
+        list.push(read.filter(|_| list.len() < MAX_LIST).ok_or(Malformed(name))?);
+    }
+    Ok(())
 }
 
 /// A trace context that is not plain text is left out: no message is lost for its trace.

@@ -1,11 +1,13 @@
-//! The one connection to NATS: whether it stands, what it confirmed, and when it was lost.
+//! The connection that publishes and asks: whether it stands, what it confirmed, when it was lost.
+//!
+//! What the gateway's clients are subscribed to is read on a second one, see
+//! [`reader`](super::reader); the bus is in reach when both stand.
 //!
 //! NATS confirms no publish. But a server handles what one connection sends in order, so a message
 //! that the gateway sends to itself proves, when it comes back, that all before it was handled:
 //! the *barrier*. It proves nothing when the connection was made anew in between.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -19,11 +21,9 @@ use async_nats::{
     connection::State,
     message::OutboundMessage,
 };
-use broker_core::Interest;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,8 +38,8 @@ use crate::stats::{BusStats, add};
 pub(super) const OLDEST: &str = "2.11";
 /// How often the connection is looked at, should an event have been lost.
 const LOOK: Duration = Duration::from_millis(500);
-/// async-nats keeps this many events, and drops what comes on top.
-const EVENT_CAPACITY: u32 = 128;
+/// The first of async-nats's subscriptions, which it counts from 1; the others bring questions.
+const RETURNS: u64 = 1;
 
 /// The connection; clones are handles.
 #[derive(Debug, Clone)]
@@ -56,27 +56,23 @@ pub(super) struct Shared {
     pub(super) stats: Arc<BusStats>,
     pub(super) tasks: TaskTracker,
     pub(super) cancelled: CancellationToken,
-    /// What each of async-nats's subscriptions is for, by its number.
-    pub(super) subscriptions: Mutex<HashMap<u64, Subscribed>>,
     changed: Notify,
     /// The server did not confirm in time: nothing more is handed over until it does.
     suspect: AtomicBool,
-    drops: Mutex<Drops>,
+    /// Where the connection leads to, while it stands.
+    pub(super) home: watch::Sender<Option<Home>>,
+    /// The reading connection stands, and all is subscribed on it.
+    reading: AtomicBool,
+    /// The reading connection's server owes an answer for too long.
+    silent: AtomicBool,
 }
 
-/// What a subscription is for.
-#[derive(Debug, Clone)]
-pub(super) enum Subscribed {
-    Returns,
-    Questions,
-    Interest { interest: Interest, worker: usize },
-}
-
-/// Reports of dropped messages in a row, without half a second between any two.
-#[derive(Debug)]
-struct Drops {
-    last: Instant,
-    in_a_row: u32,
+/// The server at the other end of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Home {
+    stamp: Stamp,
+    /// Its id.
+    pub(super) server: String,
 }
 
 /// Which connection something was handed to, counted from the first.
@@ -106,21 +102,22 @@ impl Link {
     pub(super) fn new(
         deadline: Duration,
         returns: Returns,
-        workers: usize,
+        mailboxes: Vec<Arc<Mailbox>>,
         stats: Arc<BusStats>,
     ) -> Self {
         let shared = Shared {
             client: OnceLock::new(),
             deadline,
             returns: Arc::new(returns),
-            mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+            mailboxes,
             stats,
             tasks: TaskTracker::new(),
             cancelled: CancellationToken::new(),
-            subscriptions: Mutex::default(),
             changed: Notify::new(),
             suspect: AtomicBool::new(false),
-            drops: Mutex::new(Drops { last: Instant::now(), in_a_row: 0 }),
+            home: watch::Sender::new(None),
+            reading: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -140,8 +137,26 @@ impl Link {
         self.shared.client.get()
     }
 
+    /// Whether both connections work.
     pub(super) fn is_connected(&self) -> bool {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        self.takes() && is(&self.shared.reading) && !is(&self.shared.silent)
+    }
+
+    /// Whether something can be handed to the connection.
+    pub(super) fn takes(&self) -> bool {
         self.stands() && !self.shared.suspect.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_reading(&self, reading: bool) {
+        self.shared.reading.store(reading, Ordering::Relaxed);
+        self.note();
+    }
+
+    pub(super) fn set_silent(&self, silent: bool) {
+        if self.shared.silent.swap(silent, Ordering::Relaxed) != silent {
+            self.note();
+        }
     }
 
     fn stands(&self) -> bool {
@@ -159,7 +174,7 @@ impl Link {
     pub(super) fn stamp(&self) -> Option<Stamp> {
         // In this order: a reconnect in between makes the stamp old, and so invalid.
         let stamp = Stamp(self.connects());
-        self.is_connected().then_some(stamp)
+        self.takes().then_some(stamp)
     }
 
     /// Hands a message over; an error says for certain that it was not sent.
@@ -210,7 +225,9 @@ impl Link {
     /// Hears of async-nats's events. Called on its event task: must not wait.
     pub(super) fn on_event(&self, event: &Event) {
         match event {
-            Event::SlowConsumer(subscription) => self.on_drop(*subscription),
+            // A lost answer is an answer too late.
+            Event::SlowConsumer(RETURNS) => add(&self.shared.stats.overruns, 1),
+            Event::SlowConsumer(_) => add(&self.shared.stats.questions_dropped, 1),
             Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
             Event::ClientError(error) => tracing::debug!(%error, "NATS is out of reach"),
             Event::Disconnected => {
@@ -221,69 +238,47 @@ impl Link {
         }
     }
 
-    /// A message was dropped because its subscription was full.
-    fn on_drop(&self, subscription: u64) {
-        let subscribed = self.shared.subscriptions.lock().get(&subscription).cloned();
-        match subscribed {
-            Some(Subscribed::Questions) => add(&self.shared.stats.questions_dropped, 1),
-            Some(Subscribed::Interest { interest, worker }) => {
-                add(&self.shared.stats.overruns, 1);
-                self.shared.mailboxes[worker].overrun(Some(interest));
-            }
-            // A lost answer is an answer too late; a subscription that ended misses nothing.
-            Some(Subscribed::Returns) | None => add(&self.shared.stats.overruns, 1),
+    /// Notes whether the bus is in reach, and that the connection leads nowhere.
+    fn note(&self) {
+        self.shared.stats.connected.store(self.is_connected(), Ordering::Relaxed);
+        if !self.stands() {
+            self.shared.home.send_if_modified(|home| home.take().is_some());
         }
-        if self.events_may_be_lost() {
-            self.shared.mailboxes.iter().for_each(|mailbox| mailbox.overrun(None));
-        }
-    }
-
-    /// Whether async-nats may have had no room to report another drop: its events are handled one
-    /// after the other, so a full queue of them is that many in a row.
-    fn events_may_be_lost(&self) -> bool {
-        let now = Instant::now();
-        let mut drops = self.shared.drops.lock();
-        let in_a_row = now - drops.last < LOOK;
-        drops.in_a_row = if in_a_row { drops.in_a_row + 1 } else { 1 };
-        drops.last = now;
-        let lost = drops.in_a_row >= EVENT_CAPACITY / 2;
-        if lost {
-            drops.in_a_row = 0;
-        }
-        lost
     }
 
     fn look(&self) {
-        self.shared.stats.connected.store(self.is_connected(), Ordering::Relaxed);
+        self.note();
         self.shared.changed.notify_one();
     }
 
-    /// Watches the connection, and tells of gaps when it was made anew.
+    /// Notes where the connection leads to. Called after the server confirmed something, for only
+    /// then async-nats is sure to know it.
+    pub(super) fn arrived(&self, stamp: Stamp) {
+        let server = self.client().and_then(Client::try_server_info).map(|info| info.server_id);
+        self.shared.home.send_replace(server.map(|server| Home { stamp, server }));
+        self.look();
+    }
+
+    /// Watches the connection: counts each new one, and notes where it leads to.
     pub(super) async fn watch(self) {
-        // Before the first connection nothing was subscribed, and nothing can be missing.
-        let mut told = self.connects().max(1);
+        let mut counted = self.connects().max(1);
         loop {
             // An event may have been lost: look anyway from time to time.
             drop(timeout(LOOK, self.shared.changed.notified()).await);
-            self.shared.stats.connected.store(self.is_connected(), Ordering::Relaxed);
+            self.note();
             let stamp = Stamp(self.connects());
+            let known = self.shared.home.borrow().as_ref().is_some_and(|home| home.stamp == stamp);
             let suspect = self.shared.suspect.load(Ordering::Relaxed);
-            if !self.stands() || (stamp.0 == told && !suspect) {
-                continue;
-            }
-            if self.probe().await != Ok(stamp) {
+            if !self.stands() || (known && !suspect) || self.probe().await != Ok(stamp) {
                 continue;
             }
             self.shared.suspect.store(false, Ordering::Relaxed);
-            if self.client().is_some_and(too_old) {
+            if !known && self.client().is_some_and(too_old) {
                 tracing::error!(wanted = OLDEST, "this nats-server is too old for Fanfare");
             }
-            if stamp.0 > told {
-                add(&self.shared.stats.reconnects, stamp.0 - told);
-                // Only now: the server has seen all subscriptions, nothing is missed from here on.
-                self.shared.mailboxes.iter().for_each(|mailbox| mailbox.reconnected());
-                told = stamp.0;
-            }
+            add(&self.shared.stats.reconnects, stamp.0 - counted);
+            counted = stamp.0;
+            self.arrived(stamp);
         }
     }
 

@@ -1,22 +1,18 @@
-//! What one fan-out worker polls: its subscriptions, all together.
+//! What one fan-out worker polls: its messages, read where they are wanted.
 
 use std::{
-    collections::VecDeque,
-    fmt,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use broker_core::{
     Interest,
     ports::{BusEvent, GapReason},
 };
-use futures_util::{StreamExt, stream::SelectAll};
 
 use super::{
     envelope::{self, Malformed},
-    feed::{Chunk, Feed},
-    mailbox::Mailbox,
+    mailbox::{Arrival, Mailbox, Parcel},
     subject::Subjects,
 };
 use crate::{
@@ -26,21 +22,13 @@ use crate::{
 };
 
 /// The messages for one fan-out worker.
+#[derive(Debug)]
 pub(crate) struct Receiver {
-    feeds: SelectAll<Feed>,
     mailbox: Arc<Mailbox>,
-    registered: Option<Waker>,
-    /// Ready, but not yet asked for.
-    rest: VecDeque<Inbound>,
-    closed: bool,
+    /// Taken, but not yet asked for.
+    parcel: Parcel,
     subjects: Arc<Subjects>,
     stats: Arc<BusStats>,
-}
-
-impl fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("feeds", &self.feeds.len()).finish_non_exhaustive()
-    }
 }
 
 impl Receiver {
@@ -49,44 +37,38 @@ impl Receiver {
         subjects: Arc<Subjects>,
         stats: Arc<BusStats>,
     ) -> Self {
-        Self {
-            feeds: SelectAll::new(),
-            mailbox,
-            registered: None,
-            rest: VecDeque::new(),
-            closed: false,
-            subjects,
-            stats,
+        Self { mailbox, parcel: Parcel::default(), subjects, stats }
+    }
+
+    fn next(&mut self) -> Option<BusEvent> {
+        if let Some(gap) = self.parcel.gaps.pop_front() {
+            return Some(gap);
         }
+        let arrival = self.parcel.arrivals.pop_front()?;
+        Some(self.read(arrival))
     }
 
-    fn take_news(&mut self, cx: &Context<'_>) {
-        let Some(mut news) = self.mailbox.take(cx, &mut self.registered) else { return };
-        self.feeds.extend(news.feeds.drain(..));
-        self.closed = news.closed;
-        self.rest.extend(news.gaps().map(|event| Inbound { event, handled: None }));
-    }
-
-    fn read(&mut self, Chunk { interest, messages }: Chunk) {
-        let now = clock::now();
-        add(&self.stats.received, messages.len() as u64);
-        for raw in messages {
-            let channel = match &interest {
-                Interest::Channel(channel) => Some(channel.clone()),
-                Interest::Pattern(_) => self.subjects.channel(&raw.subject),
-            };
-            let message = channel.ok_or(Malformed("the subject")).and_then(|channel| {
-                envelope::decode(channel, raw.headers.as_ref(), raw.payload, now, rand::random)
-            });
-            let event = match message {
-                Ok(message) => BusEvent::Message { via: interest.clone(), message },
-                Err(malformed) => {
-                    add(&self.stats.malformed, 1);
-                    tracing::debug!(subject = %raw.subject, %malformed, "a message cannot be delivered");
-                    BusEvent::Gap { interest: Some(interest.clone()), reason: GapReason::Malformed }
-                }
-            };
-            self.rest.push_back(Inbound { event, handled: None });
+    fn read(&self, arrival: Arrival) -> BusEvent {
+        add(&self.stats.received, 1);
+        let Arrival { interest, subject, headers, payload } = arrival;
+        let block = &self.parcel.block;
+        let channel = match &interest {
+            Interest::Channel(channel) => Some(channel.clone()),
+            Interest::Pattern(_) => {
+                std::str::from_utf8(&block[subject]).ok().and_then(|it| self.subjects.channel(it))
+            }
+        };
+        let message = channel.ok_or(Malformed("the subject")).and_then(|channel| {
+            let (headers, payload) = (&block[headers], block.slice(payload));
+            envelope::decode(channel, headers, payload, clock::now(), rand::random)
+        });
+        match message {
+            Ok(message) => BusEvent::Message { via: interest, message },
+            Err(malformed) => {
+                add(&self.stats.malformed, 1);
+                tracing::debug!(%interest, %malformed, "a message cannot be delivered");
+                BusEvent::Gap { interest: Some(interest), reason: GapReason::Malformed }
+            }
         }
     }
 }
@@ -98,25 +80,21 @@ impl Source for Receiver {
         batch: &mut Vec<Inbound>,
         max: usize,
     ) -> Poll<bool> {
-        self.take_news(cx);
         let mut taken = 0;
-        loop {
-            let ready = self.rest.len().min(max - taken);
-            batch.extend(self.rest.drain(..ready));
-            taken += ready;
-            if taken == max {
-                return Poll::Ready(true);
+        while taken < max {
+            if let Some(event) = self.next() {
+                batch.push(Inbound { event, handled: None });
+                taken += 1;
+                continue;
             }
-            match self.feeds.poll_next_unpin(cx) {
-                Poll::Ready(Some(chunk)) => self.read(chunk),
-                // No feed at all: the mailbox wakes when there is one.
+            match self.mailbox.poll_next(cx) {
+                Poll::Ready(Some(parcel)) => self.parcel = parcel,
+                Poll::Ready(None) if taken == 0 => return Poll::Ready(false),
+                Poll::Pending if taken == 0 => return Poll::Pending,
+                // What was taken comes first.
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        match taken {
-            0 if self.closed => Poll::Ready(false),
-            0 => Poll::Pending,
-            _ => Poll::Ready(true),
-        }
+        Poll::Ready(true)
     }
 }

@@ -61,6 +61,26 @@ impl Subjects {
         std::str::from_utf8(&name).ok()?.parse().ok()
     }
 
+    /// Which interest a subject was subscribed to for: the reverse of [`Subjects::of_interest`].
+    pub(crate) fn interest(&self, subject: &str) -> Option<Interest> {
+        let tokens =
+            || subject.strip_prefix(&self.channels).into_iter().flat_map(|it| it.split('.'));
+        if !tokens().any(|token| matches!(token, "*" | ">")) {
+            return self.channel(subject).map(Interest::Channel);
+        }
+        let mut segments = Vec::new();
+        for token in tokens() {
+            let mut segment = Vec::new();
+            match token {
+                "*" => segment.push(b'*'),
+                ">" => segment.extend(b"**"),
+                literal => read(literal, &mut segment)?,
+            }
+            segments.push(String::from_utf8(segment).ok()?);
+        }
+        segments.join(":").parse().ok().map(Interest::Pattern)
+    }
+
     /// The operation that an API subject names.
     pub(crate) fn operation<'a>(&self, subject: &'a str) -> Option<&'a str> {
         subject.strip_prefix(&self.api)
@@ -245,6 +265,10 @@ mod tests {
         fn the_server_matches_as_the_pattern_does(pattern in patterns(), channel in channels()) {
             let wild = subjects().of_interest(&Interest::Pattern(pattern.clone()));
             let subject = subjects().of_channel(&channel);
+            let interest = Interest::Pattern(pattern.clone());
+            prop_assert_eq!(subjects().interest(&wild), Some(interest));
+            let interest = Interest::Channel(channel.clone());
+            prop_assert_eq!(subjects().interest(&subject), Some(interest));
             let (wild, subject): (Vec<_>, Vec<_>) =
                 (wild.split('.').collect(), subject.split('.').collect());
             prop_assert_eq!(naive_match(&wild, &subject), pattern.matches(&channel));

@@ -7,5 +7,6 @@
 mod memory;
 mod nats;
 mod nats_order;
+mod nats_reader;
 mod redis;
 mod support;

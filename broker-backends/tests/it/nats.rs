@@ -25,15 +25,15 @@ use crate::support::gateway;
 
 /// Longest time until any outcome: the deadline, and some for a loaded machine.
 const ANY_OUTCOME: Duration = Duration::from_millis(2500);
-const RECONNECT: Duration = Duration::from_secs(15);
+pub(crate) const RECONNECT: Duration = Duration::from_secs(15);
 
-fn options(server: &NatsServer, node: &str) -> NatsOptions {
+pub(crate) fn options(server: &NatsServer, node: &str) -> NatsOptions {
     let mut options = NatsOptions::new(vec![server.url()], node.parse().unwrap());
     options.workers = 2;
     options
 }
 
-async fn connect(nats: NatsOptions) -> Result<Backends, ConnectError> {
+pub(crate) async fn connect(nats: NatsOptions) -> Result<Backends, ConnectError> {
     // No Redis: nobody listens on port 1.
     cluster(ClusterOptions { nats, redis: RedisOptions::new("redis://127.0.0.1:1") }).await
 }
@@ -53,15 +53,15 @@ mod bus {
 }
 
 /// One gateway, its figures, a client of its own for a service, and the server.
-struct One {
-    gateway: Gateway,
-    stats: Arc<BusStats>,
-    service: async_nats::Client,
-    server: NatsServer,
+pub(crate) struct One {
+    pub(crate) gateway: Gateway,
+    pub(crate) stats: Arc<BusStats>,
+    pub(crate) service: async_nats::Client,
+    pub(crate) server: NatsServer,
 }
 
 impl One {
-    async fn start(change: impl FnOnce(&mut NatsOptions)) -> Self {
+    pub(crate) async fn start(change: impl FnOnce(&mut NatsOptions)) -> Self {
         let server = NatsServer::start().await;
         let mut options = options(&server, "gateway-0");
         change(&mut options);
@@ -71,7 +71,7 @@ impl One {
         Self { gateway: gateway(0, backends, ()), stats, service, server }
     }
 
-    async fn subscribe(&self, text: &str) {
+    pub(crate) async fn subscribe(&self, text: &str) {
         self.gateway.bus.subscribe(interest(text)).await.unwrap();
     }
 
@@ -90,7 +90,7 @@ impl One {
         self.gateway.wait_for(&channel_name(channel), 1).await.remove(0).1
     }
 
-    async fn publishes_again(&self) {
+    pub(crate) async fn publishes_again(&self) {
         eventually("publishes again", RECONNECT, async || {
             self.gateway.bus.publish(message("venue:42", "back", "1")).await.ok()
         })
@@ -312,7 +312,7 @@ async fn subscriptions_survive_a_restart_of_the_server() {
 async fn what_comes_too_fast_is_a_gap() {
     let server = NatsServer::start().await;
     let mut few = options(&server, "gateway-0");
-    (few.subscription_capacity, few.workers) = (16, 1);
+    (few.queue_capacity, few.workers) = (16, 1);
     let mut backends = connect(few).await.unwrap();
     for channel in ["venue:41", "venue:42", "venue:43"] {
         backends.bus.subscribe(interest(channel)).await.unwrap();

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    task::{JoinSet, coop::unconstrained},
+    task::{AbortHandle, JoinSet, coop::unconstrained},
 };
 
 use crate::support::gateway;
@@ -34,33 +34,37 @@ const RECONNECT: Duration = Duration::from_secs(15);
 type Call = BoxFuture<'static, Result<(), PublishError>>;
 
 /// A way to a server that can be cut, and is at once there again.
-struct Proxy {
-    url: String,
+pub(crate) struct Proxy {
+    pub(crate) url: String,
     accepted: Arc<AtomicUsize>,
     connections: Arc<Mutex<JoinSet<()>>>,
+    last: Arc<Mutex<Option<AbortHandle>>>,
     _listener: JoinSet<()>,
 }
 
 impl Proxy {
-    async fn to(server: &NatsServer) -> Self {
+    pub(crate) async fn to(server: &NatsServer) -> Self {
         let target = server.url().strip_prefix("nats://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let connections: Arc<Mutex<JoinSet<()>>> = Arc::default();
         let accepted = Arc::new(AtomicUsize::new(0));
+        let last = Arc::<Mutex<Option<AbortHandle>>>::default();
         let (forward, count) = (Arc::clone(&connections), Arc::clone(&accepted));
+        let newest = Arc::clone(&last);
         let mut listening = JoinSet::new();
         listening.spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let target = target.clone();
                 count.fetch_add(1, Ordering::SeqCst);
-                forward.lock().spawn(async move {
+                let forwarding = forward.lock().spawn(async move {
                     let Ok(mut server) = TcpStream::connect(target).await else { return };
                     drop(copy_bidirectional(&mut client, &mut server).await);
                 });
+                *newest.lock() = Some(forwarding);
             }
         });
-        Self { url, accepted, connections, _listener: listening }
+        Self { url, accepted, connections, last, _listener: listening }
     }
 
     fn accepted(&self) -> usize {
@@ -69,6 +73,11 @@ impl Proxy {
 
     fn cut(&self) {
         self.connections.lock().abort_all();
+    }
+
+    /// Cuts the connection that came last.
+    pub(crate) fn cut_last(&self) {
+        self.last.lock().take().unwrap().abort();
     }
 }
 

@@ -229,13 +229,14 @@ struct BusMetrics {
     overruns: IntCounter,
     malformed: IntCounter,
     questions_dropped: IntCounter,
+    subscribes_denied: IntCounter,
 }
 
 impl BusMetrics {
     fn new(make: &Make) -> prometheus::Result<Self> {
         Ok(Self {
             connected: make.gauge("bus_connected", "Whether the bus is in reach.")?,
-            reconnects: make.counter("bus_reconnects_total", "Times that the connection to the bus was made anew.")?,
+            reconnects: make.counter("bus_reconnects_total", "Times that one of the two connections to the bus was made anew.")?,
             published: make.counters(
                 "messages_in_total",
                 "Messages handed to the bus here, by outcome: ok, or why the bus did not take them.",
@@ -254,6 +255,10 @@ impl BusMetrics {
                 "bus_questions_dropped_total",
                 "Requests to this gateway over the bus that were dropped or whose answer was.",
             )?,
+            subscribes_denied: make.counter(
+                "bus_subscribes_denied_total",
+                "Subscriptions that NATS does not permit this gateway: look at its user's permissions.",
+            )?,
         })
     }
 
@@ -265,6 +270,7 @@ impl BusMetrics {
         set(&self.overruns, load(&stats.overruns));
         set(&self.malformed, load(&stats.malformed));
         set(&self.questions_dropped, load(&stats.questions_dropped) + load(&stats.answers_dropped));
+        set(&self.subscribes_denied, load(&stats.subscribes_denied));
         let outcomes = [
             ("ok", &stats.published),
             ("unavailable", &stats.publish_unavailable),

@@ -4,12 +4,17 @@ use proptest::prelude::*;
 use super::*;
 
 fn decode_with(headers: &[(&str, &str)], body: &'static [u8]) -> Result<Message, Malformed> {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        map.append(*name, *value);
-    }
-    let channel = "venue:42".parse().unwrap();
-    decode(channel, Some(&map), Bytes::from_static(body), Timestamp(1000), || 7)
+    decode_block(&block(headers.iter().copied()), body)
+}
+
+fn decode_block(block: &[u8], body: &'static [u8]) -> Result<Message, Malformed> {
+    decode("venue:42".parse().unwrap(), block, Bytes::from_static(body), Timestamp(1000), || 7)
+}
+
+/// Headers as they come from a server.
+fn block<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
+    let lines: String = headers.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("NATS/1.0\r\n{lines}\r\n").into()
 }
 
 fn json(text: &'static str) -> Data {
@@ -79,6 +84,26 @@ fn headers_that_cannot_be_read_spoil_the_message() {
     let many = vec!["a:b"; MAX_LIST + 1].join(",");
     assert_eq!(decode_with(&[("Fanfare-Targets", &many)], b"1"), Err(Malformed(TARGETS)));
     assert!(decode_with(&[("traceparent", "no good"), ("X-Other", "é")], b"1").is_ok());
+}
+
+#[test]
+fn a_block_that_cannot_be_read_spoils_the_message() {
+    assert!(decode_block(b"", b"1").is_ok());
+    assert!(decode_block(b"NATS/1.0 100 Idle\r\nA:b\r\n\r\n", b"1").is_ok());
+    for block in [
+        &b"HTTP/1.1\r\n\r\n"[..],
+        b"NATS/1.0\r\nFanfare-Event\r\n\r\n",
+        b"NATS/1.0\r\nFanfare-Exclude-Users: ann\r\n ,bob: x\r\n\r\n",
+        b"NATS/1.0\r\nA: \xff\r\n\r\n",
+    ] {
+        assert_eq!(decode_block(block, b"1"), Err(Malformed(HEADERS)));
+    }
+}
+
+#[test]
+fn of_several_headers_the_first_counts() {
+    let headers = [("Fanfare-Id", "a"), ("Fanfare-Id", "b c"), ("Fanfare-Id", "d")];
+    assert_eq!(decode_with(&headers, b"1").unwrap().id.as_str(), "a");
 }
 
 #[test]
@@ -153,16 +178,16 @@ proptest! {
         };
         let (headers, body) = encode(&message);
         let channel = message.channel.clone();
-        prop_assert_eq!(decode(channel, Some(&headers), body, Timestamp(0), || 0), Ok(message));
+        let block = block(headers.iter().map(|(name, values)| (name.as_ref(), values[0].as_str())));
+        prop_assert_eq!(decode(channel, &block, body, Timestamp(0), || 0), Ok(message));
     }
 
     #[test]
     fn no_header_makes_it_panic(value in "\\PC{0,20}", body in prop::collection::vec(any::<u8>(), 0..20)) {
         for name in [EVENT, ID, MESSAGE_ID, TIME, EXPIRES, EXCLUDE_CONNECTIONS, EXCLUDE_USERS, TARGETS, ENCODING, TRACE] {
-            let headers: HeaderMap =
-                [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
+            let block = block([(name, value.as_str())].into_iter());
             let channel = "venue:42".parse().unwrap();
-            drop(decode(channel, Some(&headers), body.clone().into(), Timestamp(0), || 0));
+            drop(decode(channel, &block, body.clone().into(), Timestamp(0), || 0));
         }
     }
 }

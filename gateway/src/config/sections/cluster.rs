@@ -42,9 +42,10 @@ pub(crate) struct RawNats {
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) linger: Duration,
-    /// Messages that may wait between the NATS connection and the fan-out, for each subscription;
-    /// beyond it they are dropped, counted and reported as lost.
-    pub(crate) subscription_capacity: usize,
+    /// Messages that may wait between the NATS connection and each of the fan-out workers, of which
+    /// there is one for each processor core; beyond it, or beyond 64 MiB of them, they are dropped,
+    /// counted and reported as lost.
+    pub(crate) queue_capacity: usize,
 }
 
 impl Default for RawNats {
@@ -61,7 +62,7 @@ impl Default for RawNats {
             prefix: "fanfare".to_owned(),
             deadline: Duration::from_secs(2),
             linger: Duration::from_secs(5),
-            subscription_capacity: 4096,
+            queue_capacity: 65_536,
         }
     }
 }
@@ -87,8 +88,8 @@ pub(crate) struct Nats {
     pub(crate) deadline: Duration,
     /// How long a subscription outlives its last client.
     pub(crate) linger: Duration,
-    /// Messages that may wait for the fan-out, for each subscription.
-    pub(crate) subscription_capacity: usize,
+    /// Messages that may wait for each fan-out worker.
+    pub(crate) queue_capacity: usize,
 }
 
 impl RawNats {
@@ -116,8 +117,8 @@ impl RawNats {
         }
         check_prefix("nats.prefix", &self.prefix, checks);
         checks.positive("nats.deadline", self.deadline);
-        if self.subscription_capacity == 0 {
-            checks.fail("nats.subscription_capacity", "write at least 1");
+        if self.queue_capacity == 0 {
+            checks.fail("nats.queue_capacity", "write at least 1");
         }
         Nats {
             url,
@@ -129,7 +130,7 @@ impl RawNats {
             prefix: self.prefix,
             deadline: self.deadline,
             linger: self.linger,
-            subscription_capacity: self.subscription_capacity,
+            queue_capacity: self.queue_capacity,
         }
     }
 }
