@@ -36,7 +36,13 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(exit) => return exit.into(),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // What finds no room in a thread's own queue lands in the global one. At tokio's default,
+        // thousands of busy connections keep the former full, and some wait half a second.
+        .global_queue_interval(1)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             return cli::fail(&format!("the runtime cannot start: {error}"), Exit::Failure).into();

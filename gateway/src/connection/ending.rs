@@ -17,6 +17,9 @@ use crate::{outbox::Outbox, socket::is_transient};
 
 /// How long a closing connection may take to take its last bytes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for one that reads too slowly: it is to learn why it was closed, and what it did not
+/// read fills the kernel's buffers, not ours.
+const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Connection {
     /// Gives back what the connection held, and sees its last bytes off.
@@ -25,7 +28,11 @@ impl Connection {
             self.unlist();
             self.under_way = None;
             if !matches!(self.end, Some(End::Broken)) {
-                self.farewell = Some(farewell(Arc::clone(&self.outbox)).boxed());
+                let patience = match self.end {
+                    Some(End::Closing(CloseCode::Slow)) => SLOW_CLOSE_TIMEOUT,
+                    _ => CLOSE_TIMEOUT,
+                };
+                self.farewell = Some(farewell(Arc::clone(&self.outbox), patience).boxed());
             }
         }
         self.farewell.as_mut().map_or(Poll::Ready(()), |farewell| farewell.as_mut().poll(cx))
@@ -65,8 +72,8 @@ impl Drop for Connection {
     }
 }
 
-async fn farewell(outbox: Arc<Outbox>) {
-    if time::timeout(CLOSE_TIMEOUT, linger(&outbox)).await.is_err() {
+async fn farewell(outbox: Arc<Outbox>, patience: Duration) {
+    if time::timeout(patience, linger(&outbox)).await.is_err() {
         let id = outbox.id();
         tracing::debug!(connection = %id, "the client did not take its last bytes in time");
     }
