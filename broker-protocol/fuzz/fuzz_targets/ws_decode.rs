@@ -1,18 +1,18 @@
-//! A stream must mean the same however the network cut it, and must never panic the decoder.
+//! A stream must mean the same however the network cut it, and must never panic the decoder;
+//! what is compressed stays within the limit.
 
 #![no_main]
 
-use broker_protocol::ws::{Decoder, Role, WsError};
+use broker_protocol::ws::{Decoder, Incoming, Role, WsError};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 4096;
 
 fn decode(
-    role: Role,
+    mut decoder: Decoder,
     mut stream: Vec<u8>,
     mut next_size: impl FnMut() -> usize,
 ) -> (Vec<String>, Option<WsError>) {
-    let mut decoder = Decoder::new(role, LIMIT);
     let mut seen = Vec::new();
     let mut rest = &mut stream[..];
     while !rest.is_empty() {
@@ -21,7 +21,15 @@ fn decode(
         rest = after;
         loop {
             match decoder.next(&mut input) {
-                Ok(Some(message)) => seen.push(format!("{message:?}")),
+                Ok(Some(message)) => {
+                    let length = match message {
+                        Incoming::Text(text) => text.len(),
+                        Incoming::Binary(body) => body.len(),
+                        _ => 0,
+                    };
+                    assert!(length <= LIMIT, "inflated beyond the limit");
+                    seen.push(format!("{message:?}"));
+                }
                 Ok(None) => break,
                 Err(error) => return (seen, Some(error)),
             }
@@ -31,10 +39,11 @@ fn decode(
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&[role, a, b, c], stream)) = data.split_first_chunk::<4>() else { return };
-    let role = if role & 1 == 0 { Role::Server } else { Role::Client };
+    let Some((&[mode, a, b, c], stream)) = data.split_first_chunk::<4>() else { return };
+    let role = if mode & 1 == 0 { Role::Server } else { Role::Client };
+    let decoder = || Decoder::new(role, LIMIT).with_deflate(mode & 2 != 0);
     let mut sizes = [a, b, c].map(usize::from).into_iter().cycle();
-    let cut = decode(role, stream.to_vec(), || sizes.next().unwrap_or(1));
-    let whole = decode(role, stream.to_vec(), || usize::MAX);
+    let cut = decode(decoder(), stream.to_vec(), || sizes.next().unwrap_or(1));
+    let whole = decode(decoder(), stream.to_vec(), || usize::MAX);
     assert_eq!(cut, whole);
 });

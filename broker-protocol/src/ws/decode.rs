@@ -24,10 +24,13 @@ pub enum Role {
 /// Turns the bytes of one connection into messages, however they are cut.
 ///
 /// Between messages it owns no heap memory. What is whole and unfragmented in the input is handed out from there
-/// without a copy; only an incomplete tail is kept, never more than the message limit and a small constant.
+/// without a copy; only an incomplete tail is kept, never more than the message limit and a small constant. A
+/// compressed message is kept, inflated, while it is handed out; both its forms are within the limit.
 #[derive(Debug)]
 pub struct Decoder {
     role: Role,
+    /// Whether permessage-deflate was negotiated.
+    deflate: bool,
     end: End,
     max_message: usize,
     partial: Option<Box<Partial>>,
@@ -52,7 +55,15 @@ impl Decoder {
     /// A decoder at the start of a stream, right after the handshake. `max_message` is in bytes of payload.
     #[must_use]
     pub const fn new(role: Role, max_message: usize) -> Self {
-        Self { role, end: End::Open, max_message, partial: None }
+        Self { role, deflate: false, end: End::Open, max_message, partial: None }
+    }
+
+    /// Whether permessage-deflate was negotiated, by [`negotiate`](super::deflate::negotiate): then compressed messages are inflated,
+    /// within the same limit. If not, they are a violation.
+    #[must_use]
+    pub const fn with_deflate(mut self, negotiated: bool) -> Self {
+        self.deflate = negotiated;
+        self
     }
 
     /// Changes the limit, in bytes of payload, for frames whose header is yet to come.
@@ -132,6 +143,10 @@ impl Decoder {
             if frame.is_message() && frame.is_untouched() && input.len() >= frame.remaining {
                 let payload = take_front(input, frame.remaining);
                 frame.unmask(payload);
+                if frame.header.compressed {
+                    let message = Message::inflated(&frame.header, payload, self.max_message)?;
+                    return Ok(Step::Buffered(self.partial_mut().hand_out(message)));
+                }
                 return Ok(Step::Whole(frame.header.opcode, payload));
             }
             if let Some(opcode) = self.absorb(frame, input)? {
@@ -179,7 +194,7 @@ impl Decoder {
     ///
     /// The limit is on the length declared, so that an oversized message is refused before its bytes arrive.
     fn admit(&mut self, header: &FrameHeader) -> Result<usize, WsError> {
-        if header.compressed {
+        if header.compressed && !(self.deflate && header.opcode.begins_message()) {
             return Err(WsError::ReservedBits);
         }
         match (self.role, header.mask) {
@@ -224,7 +239,7 @@ impl Decoder {
             partial.control.extend_from_slice(arrived);
             (frame.header.opcode, Ready::Control)
         } else {
-            let message = partial.message.get_or_insert_with(|| Message::new(frame.header.opcode));
+            let message = partial.message.get_or_insert_with(|| Message::new(&frame.header));
             message.append(arrived, &frame, max_message)?;
             (message.opcode, Ready::Message)
         };
@@ -234,6 +249,9 @@ impl Decoder {
         }
         if !frame.header.fin {
             return Ok(None);
+        }
+        if let (Ready::Message, Some(message)) = (kind, &mut partial.message) {
+            message.inflate(max_message)?;
         }
         partial.ready = Some(kind);
         Ok(Some(opcode))

@@ -2,7 +2,7 @@
 /// the text is fit to be sent as the close reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WsError {
-    /// RSV1, RSV2 or RSV3 is set and no extension was negotiated (§5.2).
+    /// RSV1, RSV2 or RSV3 is set where no extension was negotiated that gives it a meaning (§5.2).
     #[error("reserved bit set without a negotiated extension")]
     ReservedBits,
     /// The opcode is one of 0x3–0x7 or 0xB–0xF (§5.2).
@@ -41,7 +41,7 @@ pub enum WsError {
     /// A text message or a close reason that is not UTF-8 (§8.1).
     #[error("invalid UTF-8")]
     InvalidUtf8,
-    /// A message that is, or declares to become, longer than the limit.
+    /// A message that is, or declares to become, longer than the limit, compressed or inflated.
     #[error("message exceeds {limit} bytes")]
     TooBig {
         /// The limit in force, in bytes of payload.
@@ -50,6 +50,9 @@ pub enum WsError {
     /// A message in more fragments than its size can justify.
     #[error("too many fragments")]
     TooManyFragments,
+    /// A compressed message that is not DEFLATE, or not all of it (RFC 7692 §7.2.2).
+    #[error("compressed message cannot be inflated")]
+    CorruptDeflate,
 }
 
 impl WsError {
@@ -57,7 +60,7 @@ impl WsError {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::CorruptDeflate => 1007,
             Self::TooManyFragments => 1008,
             Self::TooBig { .. } => 1009,
             Self::ReservedBits

@@ -38,6 +38,12 @@ impl Opcode {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 
+    /// Whether it is a data message, or its first piece.
+    #[must_use]
+    pub const fn begins_message(self) -> bool {
+        matches!(self, Self::Text | Self::Binary)
+    }
+
     const fn from_bits(bits: u8) -> Result<Self, WsError> {
         match bits {
             0x0 => Ok(Self::Continuation),

@@ -164,7 +164,7 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// RFC 9110 §5.6.2.
-const fn is_token_byte(byte: u8) -> bool {
+pub(super) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

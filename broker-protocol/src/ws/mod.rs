@@ -1,9 +1,10 @@
 //! WebSocket (RFC 6455) as pure functions: bytes in, messages out; no socket, no clock.
 //!
 //! Both roles are here, because the gateway's load-test client speaks through the same code.
-//! Reading order: [`Decoder`] (the hot path in), [`frame`] (the hot path out), [`handshake`].
+//! Reading order: [`Decoder`] (the hot path in), [`frame`] (the hot path out), [`handshake`], [`deflate`].
 
 mod decode;
+pub mod deflate;
 mod error;
 pub mod frame;
 pub mod handshake;

@@ -2,7 +2,7 @@
 
 use super::{FREE_FRAGMENTS, MIN_FRAGMENT_BYTES};
 use crate::ws::frame::MAX_HEADER;
-use crate::ws::{FrameHeader, Opcode, WsError, apply_mask};
+use crate::ws::{FrameHeader, Opcode, WsError, apply_mask, deflate};
 
 /// Exists only while there is something in it.
 #[derive(Debug, Default)]
@@ -29,6 +29,14 @@ impl Partial {
             (Some(Ready::Message), Some(message)) => &message.payload,
             _ => &[],
         }
+    }
+
+    /// Takes a complete message, to be handed out; says its opcode.
+    pub(super) fn hand_out(&mut self, message: Message) -> Opcode {
+        let opcode = message.opcode;
+        self.message = Some(message);
+        self.ready = Some(Ready::Message);
+        opcode
     }
 
     pub(super) fn release(&mut self) {
@@ -109,6 +117,8 @@ impl Frame {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) opcode: Opcode,
+    /// Whether `payload` is to be inflated once it is complete.
+    compressed: bool,
     pub(super) payload: Vec<u8>,
     /// The front of `payload` that is known to be UTF-8.
     validated: usize,
@@ -116,8 +126,34 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) const fn new(opcode: Opcode) -> Self {
-        Self { opcode, payload: Vec::new(), validated: 0, fragments: 1 }
+    /// `first` is the header of its first frame.
+    pub(super) const fn new(first: &FrameHeader) -> Self {
+        Self {
+            opcode: first.opcode,
+            compressed: first.compressed,
+            payload: Vec::new(),
+            validated: 0,
+            fragments: 1,
+        }
+    }
+
+    /// A compressed message that came whole.
+    pub(super) fn inflated(
+        header: &FrameHeader,
+        payload: &[u8],
+        max_message: usize,
+    ) -> Result<Self, WsError> {
+        let payload = deflate::inflate(payload, max_message)?;
+        Ok(Self { compressed: false, payload, ..Self::new(header) })
+    }
+
+    /// What it says, once all of it is there.
+    pub(super) fn inflate(&mut self, max_message: usize) -> Result<(), WsError> {
+        if self.compressed {
+            self.payload = deflate::inflate(&self.payload, max_message)?;
+            self.compressed = false;
+        }
+        Ok(())
     }
 
     pub(super) fn count_fragment(&mut self) -> Result<(), WsError> {
@@ -140,7 +176,7 @@ impl Message {
         self.grow(needed, most);
         self.payload.extend_from_slice(bytes);
         match self.opcode {
-            Opcode::Text => self.validate(),
+            Opcode::Text if !self.compressed => self.validate(),
             _ => Ok(()),
         }
     }

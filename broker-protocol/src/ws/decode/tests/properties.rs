@@ -4,11 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ws::deflate::tests::deflated;
+use compressed::RSV1;
 
 /// One message with where to cut it into fragments, and a control message for each cut.
 #[derive(Debug, Clone)]
 struct Sent {
     message: Message,
+    compressed: bool,
     cuts: Vec<prop::sample::Index>,
     between: Vec<Option<Message>>,
 }
@@ -23,12 +26,17 @@ fn control() -> impl Strategy<Value = Message> {
 fn sent() -> impl Strategy<Value = Sent> {
     let message = prop_oneof![
         "\\PC{0,200}".prop_map(Message::Text),
-        vec(any::<u8>(), 0..LIMIT).prop_map(Message::Binary),
+        vec(any::<u8>(), 0..LIMIT - 20).prop_map(Message::Binary),
         control(),
     ];
     let cuts = vec(any::<prop::sample::Index>(), 0..5);
     let between = vec(prop::option::of(control()), 5);
-    (message, cuts, between).prop_map(|(message, cuts, between)| Sent { message, cuts, between })
+    (message, any::<bool>(), cuts, between).prop_map(|(message, compressed, cuts, between)| Sent {
+        message,
+        compressed,
+        cuts,
+        between,
+    })
 }
 
 fn wire(message: &Message) -> (Opcode, &[u8]) {
@@ -56,7 +64,9 @@ impl Sender {
 
     fn send(&mut self, sent: Sent) {
         let (mut opcode, payload) = wire(&sent.message);
-        let mut start = 0;
+        let compressed = sent.compressed && !opcode.is_control();
+        let payload = if compressed { deflated(payload) } else { payload.to_vec() };
+        let (first, mut start) = (self.stream.len(), 0);
         if !opcode.is_control() {
             let mut cuts: Vec<usize> =
                 sent.cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
@@ -72,6 +82,7 @@ impl Sender {
             }
         }
         self.frame(opcode, true, &payload[start..]);
+        self.stream[first] |= if compressed { RSV1 } else { 0 };
         self.expected.push(sent.message);
     }
 }
@@ -82,7 +93,7 @@ fn decode_cut(
     stream: &[u8],
     sizes: &[usize],
 ) -> (Vec<Message>, Result<(), WsError>, usize) {
-    let mut decoder = Decoder::new(role, LIMIT);
+    let mut decoder = Decoder::new(role, LIMIT).with_deflate(true);
     let mut seen = Vec::new();
     let mut rest = stream;
     for size in sizes.iter().cycle() {
@@ -97,6 +108,10 @@ fn decode_cut(
         assert!(decoder.held() <= LIMIT + 512, "holds {}", decoder.held());
     }
     (seen, Ok(()), decoder.held())
+}
+
+fn decode_deflate(role: Role, stream: &[u8], size: usize) -> (Vec<Message>, Result<(), WsError>) {
+    decode_with(Decoder::new(role, LIMIT).with_deflate(true), stream, size)
 }
 
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
@@ -117,7 +132,7 @@ proptest! {
     fn arbitrary_bytes_mean_the_same_however_cut(stream in vec(any::<u8>(), 0..3000), server: bool, sizes in sizes()) {
         let role = if server { Role::Server } else { Role::Client };
         let (seen, outcome, _) = decode_cut(role, &stream, &sizes);
-        prop_assert_eq!(decode(role, &stream, stream.len().max(1)), (seen, outcome));
+        prop_assert_eq!(decode_deflate(role, &stream, stream.len().max(1)), (seen, outcome));
     }
 
     /// Random bytes die at the first header; a damaged stream gets deeper.
@@ -135,6 +150,6 @@ proptest! {
             stream[at] ^= byte;
         }
         let (seen, outcome, _) = decode_cut(Role::Server, &stream, &sizes);
-        prop_assert_eq!(decode(Role::Server, &stream, stream.len()), (seen, outcome));
+        prop_assert_eq!(decode_deflate(Role::Server, &stream, stream.len()), (seen, outcome));
     }
 }
