@@ -204,6 +204,7 @@ impl Gateway {
                 hub: Arc::clone(&self.admission.deps.hub),
                 metrics: Arc::clone(&self.metrics),
                 tracing: Arc::clone(&self.tracing),
+                compression: self.admission.deps.wire.compression,
                 tells_all: index == 0,
             };
             background.spawn(fanout::run(events, worker));

@@ -3,6 +3,8 @@
 //! What the bus has ready is one batch. Messages of a batch that follow each other on one channel
 //! become one block of frames, encoded once and shared by all subscribers.
 
+mod block;
+
 use std::{
     cell::OnceCell,
     collections::{HashMap, VecDeque},
@@ -17,7 +19,7 @@ use broker_core::{
     ConnectionId, Interest, Message,
     ports::{BusEvent, GapReason},
 };
-use broker_protocol::native;
+use broker_protocol::{native, ws::deflate};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     task,
@@ -30,6 +32,7 @@ use crate::{
     outbox::{Outbox, Pushed},
     telemetry::{Metrics, Tracing},
 };
+use block::{Block, Compressor};
 
 /// Most that is taken from the bus at once: enough to join frames, not enough to delay others.
 const BATCH: usize = 1024;
@@ -75,6 +78,8 @@ pub(crate) struct Fanout {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracing: Arc<Tracing>,
+    /// What is compressed for those who can read it.
+    pub(crate) compression: Option<deflate::Policy>,
     /// Whether this worker tells all connections of gaps that concern every channel.
     pub(crate) tells_all: bool,
 }
@@ -88,6 +93,8 @@ struct Touched {
     outboxes: Vec<Arc<Outbox>>,
     /// What of the batch somebody got.
     delivered: Vec<Range<usize>>,
+    /// Bytes queued or written since they were last counted.
+    bytes: u64,
     /// Copies that are delivered only if no other copy of their message is until then.
     late: VecDeque<Late>,
 }
@@ -97,7 +104,7 @@ struct TargetCopy<'a> {
     via: &'a Interest,
     /// The same for all copies.
     message: u64,
-    frame: Bytes,
+    frame: &'a Block,
     /// Who is subscribed to a target named before this one, and since when.
     earlier: HashMap<ConnectionId, Instant>,
 }
@@ -150,25 +157,21 @@ impl Fanout {
 
     /// Messages without options that came one after the other by the same interest.
     fn deliver_run(&self, via: &Interest, run: &[Inbound], touched: &mut Touched) -> u64 {
-        let mut block = BytesMut::new();
-        for message in messages(run) {
-            native::encode_message(message, &mut block);
-        }
-        let (block, count) = (block.freeze(), u32::try_from(run.len()).unwrap_or(u32::MAX));
-        let copies: OnceCell<Vec<(u64, Bytes)>> = OnceCell::new();
+        let block = Block::new(messages(run));
+        let copies: OnceCell<Vec<(u64, Block)>> = OnceCell::new();
         let make_copies =
-            || messages(run).map(|message| (fingerprint(message), encode(message))).collect();
+            || messages(run).map(|message| (fingerprint(message), Block::new([message]))).collect();
         let mut delivered = 0;
         self.hub.subscribers().for_each(via, |_, Subscriber { outbox, .. }| {
             if !outbox.is_overlapping() {
-                delivered += self.push(outbox, &block, count, touched);
+                delivered += self.push(outbox, &block, touched);
                 return;
             }
-            for copy in copies.get_or_init(make_copies) {
-                delivered += self.push_first_copy(outbox, via, copy, touched);
+            for (fingerprint, copy) in copies.get_or_init(make_copies) {
+                delivered += self.push_first_copy(outbox, via, (*fingerprint, copy), touched);
             }
         });
-        self.count(via, delivered, block.len() as u64 / u64::from(count.max(1)))
+        self.count(via, delivered, touched)
     }
 
     /// A message that some subscribers may not get.
@@ -179,12 +182,12 @@ impl Fanout {
             return 0;
         }
         let span = self.tracing.deliver(message);
-        let frame = encode(message);
-        let copy = OnceCell::new();
+        let frame = Block::new([message]);
+        let print = OnceCell::new();
         let target = options.targets.as_ref().map(|_| TargetCopy {
             via,
             message: hash(&message.id),
-            frame: frame.clone(),
+            frame: &frame,
             earlier: self.subscribed_to_earlier_targets(message),
         });
         let mut delivered = 0;
@@ -195,16 +198,16 @@ impl Fanout {
             delivered += if let Some(target) = &target {
                 self.push_target(id, outbox, target, touched)
             } else if outbox.is_overlapping() {
-                let copy = copy.get_or_init(|| (fingerprint(message), frame.clone()));
-                self.push_first_copy(outbox, via, copy, touched)
+                let print = *print.get_or_init(|| fingerprint(message));
+                self.push_first_copy(outbox, via, (print, &frame), touched)
             } else {
-                self.push(outbox, &frame, 1, touched)
+                self.push(outbox, &frame, touched)
             };
         });
         if let Some(span) = span {
             span.delivered(delivered);
         }
-        self.count(via, delivered, frame.len() as u64)
+        self.count(via, delivered, touched)
     }
 
     /// Connections that get another copy of this message, on a channel named before this one, and
@@ -231,6 +234,7 @@ impl Fanout {
         touched: &mut Touched,
     ) -> u64 {
         let now = Instant::now();
+        let frame = || copy.frame.bytes_for(outbox, &self.compressor());
         match copy.earlier.get(&connection) {
             Some(since) if now.saturating_duration_since(*since) > SETTLED => 0,
             Some(_) if touched.late.len() < MAX_LATE => {
@@ -239,13 +243,14 @@ impl Fanout {
                     outbox: Arc::clone(outbox),
                     via: copy.via.clone(),
                     message: copy.message,
-                    frame: copy.frame.clone(),
+                    frame: frame().clone(),
                 });
                 0
             }
             _ => {
-                let pushed = outbox.push_new(copy.message, &copy.frame);
-                pushed.map_or(0, |pushed| self.note(pushed, outbox, 1, touched))
+                let frame = frame();
+                let pushed = outbox.push_new(copy.message, frame);
+                pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, frame), touched))
             }
         }
     }
@@ -259,8 +264,8 @@ impl Fanout {
                 continue;
             }
             if let Some(pushed) = late.outbox.push_new(late.message, &late.frame) {
-                let delivered = self.note(pushed, &late.outbox, 1, touched);
-                self.count(&late.via, delivered, late.frame.len() as u64);
+                let delivered = self.note(pushed, &late.outbox, (1, &late.frame), touched);
+                self.count(&late.via, delivered, touched);
             }
         }
         for outbox in touched.outboxes.drain(..) {
@@ -268,43 +273,45 @@ impl Fanout {
         }
     }
 
-    fn push(
-        &self,
-        outbox: &Arc<Outbox>,
-        block: &Bytes,
-        messages: u32,
-        touched: &mut Touched,
-    ) -> u64 {
+    fn push(&self, outbox: &Arc<Outbox>, block: &Block, touched: &mut Touched) -> u64 {
+        let bytes = block.bytes_for(outbox, &self.compressor());
         let pushed = if touched.alone {
-            outbox.deliver(block, messages)
+            outbox.deliver(bytes, block.messages)
         } else {
-            outbox.push(block, messages)
+            outbox.push(bytes, block.messages)
         };
-        self.note(pushed, outbox, messages, touched)
+        self.note(pushed, outbox, (block.messages, bytes), touched)
     }
 
     fn push_first_copy(
         &self,
         outbox: &Arc<Outbox>,
         via: &Interest,
-        (fingerprint, frame): &(u64, Bytes),
+        (fingerprint, copy): (u64, &Block),
         touched: &mut Touched,
     ) -> u64 {
-        let pushed = outbox.push_first_copy(*fingerprint, via, frame);
-        pushed.map_or(0, |pushed| self.note(pushed, outbox, 1, touched))
+        let bytes = copy.bytes_for(outbox, &self.compressor());
+        let pushed = outbox.push_first_copy(fingerprint, via, bytes);
+        pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, bytes), touched))
+    }
+
+    fn compressor(&self) -> Compressor<'_> {
+        Compressor { policy: self.compression, metrics: &self.metrics }
     }
 
     fn note(
         &self,
         pushed: Pushed,
         outbox: &Arc<Outbox>,
-        messages: u32,
+        (messages, bytes): (u32, &Bytes),
         touched: &mut Touched,
     ) -> u64 {
         match pushed {
-            Pushed::Taken => u64::from(messages),
-            Pushed::Unwritten => {
-                touched.outboxes.push(Arc::clone(outbox));
+            Pushed::Taken | Pushed::Unwritten => {
+                if pushed == Pushed::Unwritten {
+                    touched.outboxes.push(Arc::clone(outbox));
+                }
+                touched.bytes += bytes.len() as u64;
                 u64::from(messages)
             }
             Pushed::Closed => {
@@ -319,11 +326,12 @@ impl Fanout {
     }
 
     /// The gateway's own canary is no delivery to anybody.
-    fn count(&self, via: &Interest, delivered: u64, bytes_each: u64) -> u64 {
+    fn count(&self, via: &Interest, delivered: u64, touched: &mut Touched) -> u64 {
+        let bytes = std::mem::take(&mut touched.bytes);
         if via.namespace() == CANARY_NAMESPACE {
             return 0;
         }
-        self.metrics.delivered(via.namespace(), delivered, bytes_each);
+        self.metrics.delivered(via.namespace(), delivered, bytes);
         delivered
     }
 
@@ -378,12 +386,6 @@ fn messages(batch: &[Inbound]) -> impl Iterator<Item = &Message> {
         BusEvent::Message { message, .. } => Some(message),
         BusEvent::Gap { .. } => None,
     })
-}
-
-fn encode(message: &Message) -> Bytes {
-    let mut frame = BytesMut::new();
-    native::encode_message(message, &mut frame);
-    frame.freeze()
 }
 
 fn hash(value: &impl Hash) -> u64 {

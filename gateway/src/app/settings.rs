@@ -60,6 +60,7 @@ pub(super) fn wire_limits(config: &Config) -> WireLimits {
         frame_bytes_before_connect: config.limits.unauthenticated_message_bytes,
         frame_bytes: config.limits.message_bytes.saturating_mul(2).saturating_add(4096),
         control_frames_per_second: config.limits.control_frames_per_second,
+        compression: config.websocket.compression(),
     }
 }
 

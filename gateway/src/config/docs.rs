@@ -11,7 +11,7 @@ use serde::{
 use super::{
     key::Key,
     schema::{self, Schema},
-    sections::{Raw, access, auth, cluster, http, limits, process},
+    sections::{Raw, access, auth, cluster, http, limits, process, websocket},
 };
 
 const INTRODUCTION: &str = "\
@@ -64,6 +64,7 @@ pub(super) fn sections() -> Vec<Section> {
     let names = fields::<Raw>().iter();
     let own = names.flat_map(|name| match *name {
         "http" => vec![section("http", fields::<http::Http>())],
+        "websocket" => vec![section("websocket", fields::<websocket::WebSocket>())],
         "auth" => vec![
             section("auth", fields::<auth::RawAuth>()),
             Section {

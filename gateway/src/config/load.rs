@@ -167,6 +167,7 @@ fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) ->
 
 fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config {
     raw.http.check(checks);
+    raw.websocket.check(checks);
     raw.limits.check(checks);
     raw.heartbeat.check(checks);
     raw.presence.check(checks);
@@ -174,6 +175,7 @@ fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config
     raw.telemetry.check(checks);
     Config {
         http: raw.http,
+        websocket: raw.websocket,
         auth: raw.auth.resolve(checks),
         namespaces: access::resolve(raw.namespaces, raw.connect, checks),
         limits: raw.limits,

@@ -30,6 +30,7 @@ pub(crate) use sections::{
     http::{AllowedOrigins, Http},
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
+    websocket::WebSocket,
 };
 
 /// Everything that was configured, checked and ready to use.
@@ -37,6 +38,8 @@ pub(crate) use sections::{
 pub(crate) struct Config {
     /// Listeners, and what they accept from strangers.
     pub(crate) http: Http,
+    /// How messages go over WebSockets.
+    pub(crate) websocket: WebSocket,
     /// Who may connect.
     pub(crate) auth: Auth,
     /// Who may do what, and what the server subscribes connections to.

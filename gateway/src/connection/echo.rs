@@ -4,7 +4,7 @@
 use std::{future::poll_fn, task::Poll};
 
 use broker_core::{CloseCode, ConnectionId};
-use broker_protocol::ws::{self, Decoder, Incoming, frame};
+use broker_protocol::ws::{self, Decoder, Incoming, deflate, frame};
 use bytes::Bytes;
 
 use super::{Deps, SCRATCH};
@@ -14,11 +14,13 @@ use crate::{
 };
 
 /// Echoes until the client closes, or breaks the protocol.
-pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes) {
+pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes, compressed: bool) {
     // What is read is echoed whole, so the backlog may grow by one read beyond this.
     let outbox = Outbox::new(ConnectionId(rand::random()), socket, usize::MAX);
-    let mut decoder = Decoder::new(ws::Role::Server, deps.wire.frame_bytes);
-    let mut open = echo(&mut decoder, &outbox, &mut Vec::from(unread));
+    let compression = deps.wire.compression.filter(|_| compressed);
+    let mut decoder =
+        Decoder::new(ws::Role::Server, deps.wire.frame_bytes).with_deflate(compressed);
+    let mut open = echo(&mut decoder, &outbox, compression, &mut Vec::from(unread));
     poll_fn(|cx| {
         loop {
             let attention = outbox.poll_attention(cx).is_ready();
@@ -33,7 +35,7 @@ pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes) {
             if readable {
                 open = SCRATCH.with_borrow_mut(|scratch| match outbox.socket().try_read(scratch) {
                     Ok(0) => false,
-                    Ok(count) => echo(&mut decoder, &outbox, &mut scratch[..count]),
+                    Ok(count) => echo(&mut decoder, &outbox, compression, &mut scratch[..count]),
                     Err(error) => is_transient(&error),
                 });
             } else if !attention {
@@ -45,14 +47,21 @@ pub(crate) async fn run(deps: &Deps, socket: Box<dyn Socket>, unread: Bytes) {
 }
 
 /// Whether the connection stays open.
-fn echo(decoder: &mut Decoder, outbox: &Outbox, mut bytes: &mut [u8]) -> bool {
+fn echo(
+    decoder: &mut Decoder,
+    outbox: &Outbox,
+    compression: Option<deflate::Policy>,
+    mut bytes: &mut [u8],
+) -> bool {
+    let send = |plain: Bytes| {
+        let compressed = compression.and_then(|policy| deflate::compress(&plain, policy));
+        outbox.deliver(&compressed.map_or(plain, |compressed| compressed.block), 1)
+    };
     loop {
         match decoder.next(&mut bytes) {
             Ok(None) => return true,
-            Ok(Some(Incoming::Text(text))) => {
-                outbox.deliver(&frame::text_frame(text.as_bytes()), 1)
-            }
-            Ok(Some(Incoming::Binary(body))) => outbox.deliver(&frame::binary_frame(body), 1),
+            Ok(Some(Incoming::Text(text))) => send(frame::text_frame(text.as_bytes())),
+            Ok(Some(Incoming::Binary(body))) => send(frame::binary_frame(body)),
             Ok(Some(Incoming::Ping(payload))) => outbox.deliver(&frame::pong_frame(payload), 0),
             Ok(Some(Incoming::Pong(_))) => continue,
             Ok(Some(Incoming::Close(close))) => {

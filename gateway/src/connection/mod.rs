@@ -21,7 +21,7 @@ use broker_core::{
 };
 use broker_protocol::{
     native,
-    ws::{self, Decoder, Incoming},
+    ws::{self, Decoder, Incoming, deflate},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -44,6 +44,8 @@ use crate::{
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// What is read from one client before others have their turn.
 const TURN_BYTES: usize = 4 * SCRATCH_BYTES;
+/// What is read at once from a client that compresses: a few bytes may become a message at the limit.
+const COMPRESSED_READ_BYTES: usize = 4 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
@@ -73,6 +75,8 @@ pub(crate) struct WireLimits {
     pub(crate) frame_bytes: usize,
     /// Pings and pongs in a second.
     pub(crate) control_frames_per_second: u32,
+    /// What is compressed, where clients want it; `None` if nothing is.
+    pub(crate) compression: Option<deflate::Policy>,
 }
 
 /// A connection, and the future that serves it until one side ends it. What idles here is kept
@@ -146,15 +150,18 @@ impl Connection {
         deps: Arc<Deps>,
         socket: Box<dyn Socket>,
         user_agent: Option<Box<str>>,
+        compressed: bool,
     ) -> Self {
         let id = ConnectionId(rand::random());
-        let outbox = Arc::new(Outbox::new(id, socket, deps.wire.queue_bytes));
+        let outbox = Outbox::new(id, socket, deps.wire.queue_bytes).with_compression(compressed);
+        let outbox = Arc::new(outbox);
         deps.hub.add(&outbox);
         deps.metrics.connections.inc();
         deps.metrics.connections_opened.inc();
         Self {
             session: Session::new(id, Arc::clone(&deps.rules), clock::now()),
-            decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect),
+            decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect)
+                .with_deflate(compressed),
             under_way: None,
             scheduled: None,
             read: 0,
@@ -231,14 +238,18 @@ impl Connection {
     }
 
     fn read(&mut self) {
-        SCRATCH.with_borrow_mut(|scratch| match self.outbox.socket().try_read(scratch) {
-            Ok(0) => self.end = Some(End::Broken),
-            Ok(count) => {
-                self.read += count;
-                self.take_bytes(&mut scratch[..count]);
+        let most =
+            if self.outbox.reads_compressed() { COMPRESSED_READ_BYTES } else { SCRATCH_BYTES };
+        SCRATCH.with_borrow_mut(|scratch| {
+            match self.outbox.socket().try_read(&mut scratch[..most]) {
+                Ok(0) => self.end = Some(End::Broken),
+                Ok(count) => {
+                    self.read += count;
+                    self.take_bytes(&mut scratch[..count]);
+                }
+                Err(error) if is_transient(&error) => {}
+                Err(_) => self.end = Some(End::Broken),
             }
-            Err(error) if is_transient(&error) => {}
-            Err(_) => self.end = Some(End::Broken),
         });
     }
 
@@ -256,8 +267,14 @@ impl Connection {
             };
             match self.decoder.next(&mut bytes) {
                 Ok(None) => return,
-                Ok(Some(Incoming::Text(text))) => native::decode_text(text, &mut command),
-                Ok(Some(Incoming::Binary(frame))) => native::decode_binary(frame, &mut command),
+                Ok(Some(Incoming::Text(text))) => {
+                    self.read += text.len();
+                    native::decode_text(text, &mut command);
+                }
+                Ok(Some(Incoming::Binary(frame))) => {
+                    self.read += frame.len();
+                    native::decode_binary(frame, &mut command);
+                }
                 Ok(Some(Incoming::Ping(payload))) => {
                     queue(&self.outbox, &self.deps.metrics, &ws::frame::pong_frame(payload));
                     self.count_control_frame(now.instant.into());

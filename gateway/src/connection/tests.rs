@@ -99,6 +99,7 @@ async fn deps() -> Arc<Deps> {
             frame_bytes_before_connect: 1024,
             frame_bytes: 4096,
             control_frames_per_second: 50,
+            compression: None,
         },
     })
 }
@@ -106,7 +107,7 @@ async fn deps() -> Arc<Deps> {
 /// A client that is connected.
 async fn connect(deps: &Arc<Deps>) -> (FakeSocket, JoinHandle<()>) {
     let socket = FakeSocket::wide();
-    let mut connection = Connection::new(Arc::clone(deps), Box::new(socket.clone()), None);
+    let mut connection = Connection::new(Arc::clone(deps), Box::new(socket.clone()), None, false);
     connection.start(None, Bytes::new());
     let task = tokio::spawn(connection);
     ask(&socket, r#"{"type":"connect","id":1}"#, "connected").await;
@@ -195,7 +196,7 @@ async fn a_connection_gives_back_all_that_it_held() {
 async fn a_connection_whose_task_broke_off_is_not_kept() {
     let deps = deps().await;
     let socket = FakeSocket::default();
-    drop(Connection::new(Arc::clone(&deps), Box::new(socket), None));
+    drop(Connection::new(Arc::clone(&deps), Box::new(socket), None, false));
     assert_eq!((deps.hub.connection_count(), deps.metrics.connections.get()), (0, 0));
 }
 
@@ -203,7 +204,7 @@ async fn a_connection_whose_task_broke_off_is_not_kept() {
 async fn one_who_comes_too_late_for_a_drain_turns_away() {
     let deps = deps().await;
     let socket = FakeSocket::wide();
-    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None);
+    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None, false);
     connection.turn_away();
     connection.start(None, Bytes::new());
     let task = tokio::spawn(connection);

@@ -14,7 +14,10 @@ use axum::{
     routing::get,
 };
 use broker_core::{ErrorCode, session::Token};
-use broker_protocol::{native, ws::handshake};
+use broker_protocol::{
+    native,
+    ws::{deflate, handshake},
+};
 use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -61,6 +64,14 @@ enum Dialect {
     Echo,
 }
 
+/// What the request is answered with.
+struct Accepted {
+    key: String,
+    dialect: Dialect,
+    /// Compression, if it was negotiated, as it is answered.
+    extensions: Option<&'static str>,
+}
+
 /// Routes that speak WebSocket.
 pub(crate) fn router(admission: &Arc<Admission>, paths: &[String]) -> Router {
     let mut router = Router::new();
@@ -80,7 +91,7 @@ async fn upgrade(
     {
         return Ok(Html(WELCOME).into_response());
     }
-    let (accept, dialect) = admission
+    let accepted = admission
         .check(&request)
         .inspect_err(|problem| admission.deps.metrics.handshake(problem.code))?;
     let token = admission.token(&request);
@@ -88,15 +99,17 @@ async fn upgrade(
         header_text(request.headers(), header::USER_AGENT).map(|text| cut(text).into());
     let upgraded = hyper::upgrade::on(&mut request);
     let host = Arc::clone(&admission);
-    match dialect {
+    let compressed = accepted.extensions.is_some();
+    match accepted.dialect {
         Dialect::Echo => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
-                echo::run(&host.deps, socket, unread).await;
+                echo::run(&host.deps, socket, unread, compressed).await;
             }
         })),
         Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
-                let mut connection = Connection::new(Arc::clone(&host.deps), socket, user_agent);
+                let deps = Arc::clone(&host.deps);
+                let mut connection = Connection::new(deps, socket, user_agent, compressed);
                 // A drain looks for connections after it has closed the door.
                 if host.closed.load(Ordering::SeqCst) {
                     connection.turn_away();
@@ -107,7 +120,7 @@ async fn upgrade(
             }
         })),
     }
-    Ok(switching_protocols(&accept, &dialect))
+    Ok(switching_protocols(&accepted))
 }
 
 fn check_handshake(request: &Request) -> Result<String, Problem> {
@@ -128,16 +141,20 @@ fn check_handshake(request: &Request) -> Result<String, Problem> {
     })
 }
 
-fn switching_protocols(accept: &str, dialect: &Dialect) -> Response {
+fn switching_protocols(accepted: &Accepted) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-    if let Ok(accept) = accept.parse() {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Ok(key) = accepted.key.parse() {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
     }
-    let named = match dialect {
+    if let Some(extensions) = accepted.extensions {
+        let value = header::HeaderValue::from_static(extensions);
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
+    }
+    let named = match accepted.dialect {
         Dialect::Native { named: true } => native::SUBPROTOCOL,
         Dialect::Native { named: false } => return response,
         Dialect::Echo => ECHO,
@@ -147,10 +164,13 @@ fn switching_protocols(accept: &str, dialect: &Dialect) -> Response {
 }
 
 impl Admission {
-    fn check(&self, request: &Request) -> Result<(String, Dialect), Problem> {
-        let accept = check_handshake(request)?;
+    fn check(&self, request: &Request) -> Result<Accepted, Problem> {
+        let key = check_handshake(request)?;
         self.admit(request.headers())?;
-        Ok((accept, choose(request.headers(), self.echo)?))
+        let dialect = choose(request.headers(), self.echo)?;
+        let extensions =
+            self.deps.wire.compression.and_then(|_| negotiate_compression(request.headers()));
+        Ok(Accepted { key, dialect, extensions })
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -210,6 +230,12 @@ fn choose(headers: &HeaderMap, echo: bool) -> Result<Dialect, Problem> {
         native::SUBPROTOCOL
     );
     Err(Problem::http(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
+}
+
+/// A value that is no text offers nothing, and spoils what stands beside it, as one that breaks the grammar does.
+fn negotiate_compression(headers: &HeaderMap) -> Option<&'static str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    deflate::negotiate(values.map(|value| value.to_str().unwrap_or("?=")))
 }
 
 fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {

@@ -7,6 +7,8 @@ use broker_core::{
     ports::ConnectionInfo,
 };
 
+use broker_protocol::ws::{Decoder, Incoming, Role};
+
 use super::*;
 use crate::socket::FakeSocket;
 
@@ -18,6 +20,7 @@ async fn fanout() -> Fanout {
         hub: Arc::new(Hub::new(backends.bus, Duration::ZERO)),
         metrics: Arc::new(Metrics::new(["venue".to_owned()]).unwrap()),
         tracing: Arc::new(Tracing::disabled()),
+        compression: Some(deflate::Policy { min_bytes: 256, level: 6 }),
         tells_all: true,
     }
 }
@@ -34,7 +37,19 @@ impl Client {
     }
 
     fn on(socket: FakeSocket, fanout: &Fanout, id: u128, interests: &[&str]) -> Self {
-        let outbox = Arc::new(Outbox::new(ConnectionId(id), Box::new(socket.clone()), LIMIT));
+        let outbox = Outbox::new(ConnectionId(id), Box::new(socket.clone()), LIMIT);
+        Self::with(outbox, socket, fanout, interests)
+    }
+
+    /// One that has negotiated compression.
+    fn compressed(fanout: &Fanout, id: u128, interests: &[&str]) -> Self {
+        let socket = FakeSocket::wide();
+        let outbox = Outbox::new(ConnectionId(id), Box::new(socket.clone()), LIMIT);
+        Self::with(outbox.with_compression(true), socket, fanout, interests)
+    }
+
+    fn with(outbox: Outbox, socket: FakeSocket, fanout: &Fanout, interests: &[&str]) -> Self {
+        let outbox = Arc::new(outbox);
         fanout.hub.add(&outbox);
         for name in interests {
             fanout.hub.deliver(interest(name), Arc::clone(&outbox));
@@ -72,6 +87,18 @@ fn by(via: &str, message: Message) -> Inbound {
 
 fn plain(channel: &str, data: &str) -> Inbound {
     by(channel, message(channel, data, None))
+}
+
+/// The messages in a stream of frames, whether compressed or not.
+fn read(stream: &[u8]) -> Vec<String> {
+    let mut decoder = Decoder::new(Role::Client, 4096).with_deflate(true);
+    let mut stream = stream.to_vec();
+    let mut input = &mut stream[..];
+    let mut texts = Vec::new();
+    while let Some(Incoming::Text(text)) = decoder.next(&mut input).unwrap() {
+        texts.push(text.to_owned());
+    }
+    texts
 }
 
 fn deliver(fanout: &Fanout, batch: &[Inbound]) -> u64 {
@@ -231,4 +258,35 @@ async fn a_gap_everywhere_is_told_to_all_who_are_connected() {
     let gap = BusEvent::Gap { interest: None, reason: GapReason::Reconnected };
     deliver(&fanout, &[Inbound { event: gap, handled: None }]);
     assert_eq!((open.got("\"type\":\"gap\""), opening.socket.taken().len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_read_compressed_get_the_same_and_it_is_compressed_once() {
+    let fanout = fanout().await;
+    let uncompressed = Client::new(&fanout, 1, &["venue:1", "venue:2"]);
+    let compressed: Vec<_> =
+        (2..5).map(|id| Client::compressed(&fanout, id, &["venue:1", "venue:2"])).collect();
+    compressed[2].outbox.watch_overlap();
+    time::advance(SETTLED * 2).await;
+    let (short, long) = ("short", "long ".repeat(50));
+    let excluding = Options {
+        exclude: Exclude { connections: vec![ConnectionId(9)], users: Vec::new() },
+        ..Options::default()
+    };
+    let batch = [
+        plain("venue:1", short),
+        plain("venue:1", &long),
+        by("venue:1", message("venue:1", &long, Some(excluding))),
+        copy("venue:1", "venue:1"),
+    ];
+    assert_eq!(deliver(&fanout, &batch), 4 * 4);
+    let expected = read(&uncompressed.socket.taken());
+    assert_eq!(expected.len(), 4);
+    let raw: Vec<_> = compressed.iter().map(|client| client.socket.taken()).collect();
+    for raw in &raw {
+        assert_eq!(read(raw), expected);
+        assert!(raw.len() < long.len() * 2, "{}", raw.len());
+    }
+    // The copies for who has overlapping interests are blocks of their own.
+    assert_eq!(fanout.metrics.compression.messages.get(), 2 + 1);
 }

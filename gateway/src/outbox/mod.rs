@@ -33,6 +33,8 @@ pub(crate) struct Outbox {
     info: OnceLock<Arc<ConnectionInfo>>,
     socket: Box<dyn Socket>,
     limit: usize,
+    /// Whether the client has negotiated compression.
+    compressed: bool,
     queue: Mutex<Queue>,
     /// Set once the connection has interests that may bring the same message twice.
     overlapping: AtomicBool,
@@ -101,11 +103,22 @@ impl Outbox {
             info: OnceLock::new(),
             socket,
             limit,
+            compressed: false,
             queue: Mutex::default(),
             overlapping: AtomicBool::new(false),
             told: AtomicBool::new(false),
             task: AtomicWaker::new(),
         }
+    }
+
+    /// Whether the client has negotiated compression.
+    pub(crate) fn with_compression(mut self, negotiated: bool) -> Self {
+        self.compressed = negotiated;
+        self
+    }
+
+    pub(crate) fn reads_compressed(&self) -> bool {
+        self.compressed
     }
 
     pub(crate) fn id(&self) -> ConnectionId {

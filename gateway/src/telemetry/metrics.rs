@@ -11,6 +11,7 @@ use std::{
 
 use broker_backends::BusStats;
 use broker_core::ports::GapReason;
+use broker_protocol::ws::deflate::Compressed;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
@@ -46,6 +47,7 @@ pub(crate) struct Metrics {
     queued_bytes: IntGauge,
     messages_out: IntCounterVec,
     bytes_out: IntCounter,
+    pub(crate) compression: CompressionMetrics,
     messages_dropped: IntCounterVec,
     delivery_latency: Histogram,
     gaps: IntCounterVec,
@@ -96,6 +98,7 @@ impl Metrics {
                 &["path", "namespace"],
             )?,
             bytes_out: make.counter("message_bytes_out_total", "Bytes of message frames handed to connections.")?,
+            compression: CompressionMetrics::new(&make)?,
             messages_dropped: make.counters(
                 "messages_dropped_total",
                 "Deliveries that did not happen, by reason: expired, queue_full, connection_lost.",
@@ -157,10 +160,10 @@ impl Metrics {
         self.handshakes.with_label_values(&[result]).inc();
     }
 
-    pub(crate) fn delivered(&self, namespace: &str, messages: u64, bytes_each: u64) {
+    pub(crate) fn delivered(&self, namespace: &str, messages: u64, bytes: u64) {
         let namespace = if self.namespaces.contains(namespace) { namespace } else { OTHER };
         self.messages_out.with_label_values(&["live", namespace]).inc_by(messages);
-        self.bytes_out.inc_by(messages * bytes_each);
+        self.bytes_out.inc_by(bytes);
     }
 
     pub(crate) fn dropped(&self, reason: &str, count: u64) {
@@ -216,6 +219,39 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// What compression costs and brings.
+#[derive(Debug)]
+pub(crate) struct CompressionMetrics {
+    pub(crate) messages: IntCounter,
+    bytes_before: IntCounter,
+    bytes_after: IntCounter,
+}
+
+impl CompressionMetrics {
+    fn new(make: &Make) -> prometheus::Result<Self> {
+        Ok(Self {
+            messages: make.counter(
+                "compressed_messages_total",
+                "Messages that were compressed, each once for all connections that get it so.",
+            )?,
+            bytes_before: make.counter(
+                "compression_before_bytes_total",
+                "Bytes of the messages that were compressed, before that.",
+            )?,
+            bytes_after: make.counter(
+                "compression_after_bytes_total",
+                "Bytes of the messages that were compressed, after that.",
+            )?,
+        })
+    }
+
+    pub(crate) fn note(&self, compressed: &Compressed) {
+        self.messages.inc_by(compressed.messages);
+        self.bytes_before.inc_by(compressed.bytes_before);
+        self.bytes_after.inc_by(compressed.bytes_after);
     }
 }
 

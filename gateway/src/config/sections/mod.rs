@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod process;
+pub(crate) mod websocket;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
     pub(crate) http: http::Http,
+    pub(crate) websocket: websocket::WebSocket,
     pub(crate) auth: auth::RawAuth,
     pub(crate) namespaces: access::RawNamespaces,
     pub(crate) connect: access::RawConnect,
