@@ -111,7 +111,7 @@ class Client:
             return closed.rcvd.code if closed.rcvd else None
 
 
-def open_socket(url, max_queue=None, max_size=None, **options):
-    """A bare WebSocket, which takes in all that comes, also while nobody reads."""
-    sizes = {"max_queue": max_queue, "max_size": max_size}
-    return connect(url, proxy=None, compression=None, ping_interval=None, legacy=True, **sizes, **options)
+def open_socket(url, max_queue=None, max_size=None, compression=None, **options):
+    """A bare WebSocket, which takes in all that comes, also while nobody reads. It offers no compression unless told."""
+    options |= {"max_queue": max_queue, "max_size": max_size, "compression": compression}
+    return connect(url, proxy=None, ping_interval=None, legacy=True, **options)

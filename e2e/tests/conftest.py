@@ -99,6 +99,13 @@ def embedded_site(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def compressing(tmp_path_factory):
+    """A gateway that lets clients negotiate compression."""
+    with processes_in(tmp_path_factory.mktemp("compressing")) as start:
+        yield start(Gateway(start.directory, settings={"websocket.compression": "true"}))
+
+
+@pytest.fixture(scope="session")
 def cluster_site(tmp_path_factory):
     """Three gateways."""
     with processes_in(tmp_path_factory.mktemp("cluster")) as start:

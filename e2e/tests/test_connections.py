@@ -29,15 +29,17 @@ def read_to_the_end(connection):
     return b"".join(iter(lambda: connection.recv(4096), b""))
 
 
-def test_tls(processes, tmp_path):
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_tls(processes, tmp_path, compression):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     subprocess.run([*make, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    settings = {"http.tls_cert": certificate, "http.tls_key": key}
+    settings = {"http.tls_cert": certificate, "http.tls_key": key, "websocket.compression": "true"}
     gateway = processes(Gateway(tmp_path, settings=settings))
     trust = ssl.create_default_context(cafile=certificate)
-    with Client(gateway.websocket_url.replace("ws:", "wss:"), JWT, ssl=trust) as client:
+    with Client(gateway.websocket_url.replace("ws:", "wss:"), JWT, ssl=trust, compression=compression) as client:
+        assert bool(client.socket.protocol.extensions) == bool(compression)
         client.subscribe("chat:1")
         ids = [client.start("publish", channel="chat:1", data=[number, "x" * 20_000]) for number in range(100)]
         assert {client.answer_to(id)["type"] for id in ids} == {"published"}

@@ -60,7 +60,7 @@ impl WsError {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::InvalidUtf8 | Self::CorruptDeflate => 1007,
+            Self::InvalidUtf8 => 1007,
             Self::TooManyFragments => 1008,
             Self::TooBig { .. } => 1009,
             Self::ReservedBits
@@ -74,7 +74,8 @@ impl WsError {
             | Self::NonMinimalLength
             | Self::LengthOverflow
             | Self::CloseLength
-            | Self::CloseCode(_) => 1002,
+            | Self::CloseCode(_)
+            | Self::CorruptDeflate => 1002,
         }
     }
 }

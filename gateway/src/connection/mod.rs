@@ -42,8 +42,8 @@ use crate::{
 
 /// Read buffer, shared by all connections of a thread: an idle connection has none.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// What is read from one client before others have their turn.
-const TURN_BYTES: usize = 4 * SCRATCH_BYTES;
+/// Bytes that are read from one client, and bytes of messages that they make, together, before others have their turn.
+const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
 /// What is read at once from a client that compresses: a few bytes may become a message at the limit.
 const COMPRESSED_READ_BYTES: usize = 4 * 1024;
 
@@ -90,7 +90,7 @@ pub(crate) struct Connection {
     under_way: Option<Box<FuturesUnordered<BoxFuture<'static, Outcome>>>>,
     /// When the wheel will tell that a timer is due.
     scheduled: Option<Instant>,
-    /// Bytes read since others had their turn.
+    /// Bytes read since others had their turn, and bytes of the messages that they made.
     read: usize,
     control_frames: ControlBudget,
     user_agent: Option<Box<str>>,

@@ -76,7 +76,7 @@ fn what_is_no_whole_message_is_corrupt() {
     ] {
         assert_eq!(inflate(bad, LIMIT), Err(WsError::CorruptDeflate), "{bad:x?}");
     }
-    assert_eq!(WsError::CorruptDeflate.close_code(), 1007);
+    assert_eq!(WsError::CorruptDeflate.close_code(), 1002);
     assert_eq!(
         inflate(&whole, LIMIT).map(|out| out.len()),
         Ok(9 * 32),
