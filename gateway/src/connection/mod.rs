@@ -42,9 +42,11 @@ use crate::{
 
 /// Read buffer, shared by all connections of a thread: an idle connection has none.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Bytes that are read from one client, and bytes of messages that they make, together, before others have their turn.
+/// Bytes that are read from one client, and bytes of messages that they make, together, before
+/// others have their turn.
 const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
-/// What is read at once from a client that compresses: a few bytes may become a message at the limit.
+/// What is read at once from a client that compresses: a few bytes may become a message at the
+/// limit.
 const COMPRESSED_READ_BYTES: usize = 4 * 1024;
 
 thread_local! {

@@ -231,7 +231,15 @@ async fn a_client_that_sends_without_end_lets_others_have_their_turn() {
     let deps = deps().await;
     let (socket, task) = connect(&deps).await;
     let count = TURN_BYTES / 10;
-    socket.feed(&frame(1, r#"{"type":"ping"}"#).repeat(count));
+    let ping = frame(1, r#"{"type":"ping"}"#);
+    let turns = turns_for(socket, &ping, count).await;
+    assert!((2..10).contains(&turns), "{turns}");
+    assert!(!task.is_finished());
+}
+
+/// The turns that others have until all of so many pings, which come at once, are answered.
+async fn turns_for(socket: FakeSocket, ping: &[u8], count: usize) -> usize {
+    socket.feed(&ping.repeat(count));
     // A task among others, so that it takes turns with the connection's.
     let other = tokio::spawn(async move {
         let (mut answers, mut turns) = (0, 0);
@@ -242,7 +250,29 @@ async fn a_client_that_sends_without_end_lets_others_have_their_turn() {
         }
         turns
     });
-    let turns = other.await.unwrap();
-    assert!((2..10).contains(&turns), "{turns}");
+    other.await.unwrap()
+}
+
+/// As [`frame`], compressed.
+fn compressed_frame(text: &str) -> Vec<u8> {
+    let policy = deflate::Policy { min_bytes: 0, level: 9 };
+    let plain = ws::frame::text_frame(text.as_bytes());
+    let frame = deflate::compress(&plain, policy).unwrap().block;
+    assert!(frame.len() < 126);
+    [&[frame[0], frame[1] | 0x80, 0, 0, 0, 0], &frame[2..]].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_few_bytes_inflate_to_counts_toward_a_turn() {
+    let deps = deps().await;
+    let socket = FakeSocket::wide();
+    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None, true);
+    connection.start(None, Bytes::new());
+    let task = tokio::spawn(connection);
+    ask(&socket, r#"{"type":"connect","id":1}"#, "connected").await;
+    let count = 5 * TURN_BYTES / 4000;
+    let ping = compressed_frame(&format!(r#"{{"type":"ping"{}}}"#, " ".repeat(4000)));
+    let turns = turns_for(socket, &ping, count).await;
+    assert!(turns >= 3, "{turns}");
     assert!(!task.is_finished());
 }

@@ -232,7 +232,8 @@ fn choose(headers: &HeaderMap, echo: bool) -> Result<Dialect, Problem> {
     Err(Problem::http(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
 }
 
-/// A value that is no text offers nothing, and spoils what stands beside it, as one that breaks the grammar does.
+/// A value that is no text offers nothing and spoils what stands beside it, as one that breaks the
+/// grammar does.
 fn negotiate_compression(headers: &HeaderMap) -> Option<&'static str> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     deflate::negotiate(values.map(|value| value.to_str().unwrap_or("?=")))
