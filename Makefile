@@ -14,7 +14,7 @@ LOCKED := $(if $(CI),--locked)
 # the features of the dependencies, and so their compiled form, the same for both.
 ALL := --workspace --all-targets $(LOCKED)
 
-PARTS := tools fmt lint build unit e2e autobahn
+PARTS := tools fmt lint build unit e2e autobahn instructions
 
 .PHONY: help
 help: ## Show this list
@@ -75,6 +75,11 @@ e2e: build ## Drive the built gateway with other people's clients
 autobahn: build ## Run the Autobahn WebSocket conformance suite against the gateway
 	@scripts/tools.sh python autobahn
 	e2e/autobahn/run.sh
+
+.PHONY: instructions
+instructions: ## Count the instructions of a delivery and compare them with scripts/instructions.txt
+	@scripts/tools.sh valgrind
+	scripts/instructions.sh
 
 .PHONY: clean
 clean: ## Remove what was built and what `make tools` put into the tree

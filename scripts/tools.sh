@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh [redis|nats|node|python|autobahn]...: installs what is missing (all of them by default).
+# tools.sh [redis|nats|node|python|autobahn|valgrind]...: installs what is missing (all of them by default).
 # Says nothing when there is nothing to do. All but Debian's packages goes into .tools,
 # so `make clean` takes it away again. No service is started.
 set -euo pipefail
@@ -160,10 +160,17 @@ install_autobahn() {
   sha256sum e2e/autobahn/requirements.txt >"$venv/stamp"
 }
 
-(($#)) || set -- redis nats node python autobahn
+install_valgrind() {
+  have valgrind && return
+  apt_update valgrind
+  say "installing valgrind"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends valgrind >&2
+}
+
+(($#)) || set -- redis nats node python autobahn valgrind
 for tool in "$@"; do
   case $tool in
-    redis | nats | node | python | autobahn) "install_$tool" ;;
+    redis | nats | node | python | autobahn | valgrind) "install_$tool" ;;
     *) die "no such tool: $tool" ;;
   esac
 done

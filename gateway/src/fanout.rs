@@ -381,7 +381,7 @@ fn run_length(batch: &[Inbound], via: &Interest) -> usize {
     run.count().max(1)
 }
 
-fn messages(batch: &[Inbound]) -> impl Iterator<Item = &Message> {
+fn messages(batch: &[Inbound]) -> impl Iterator<Item = &Message> + Clone {
     batch.iter().filter_map(|inbound| match &inbound.event {
         BusEvent::Message { message, .. } => Some(message),
         BusEvent::Gap { .. } => None,
@@ -407,5 +407,7 @@ fn fingerprint(message: &Message) -> u64 {
     hasher.finish()
 }
 
+#[cfg(test)]
+mod instructions;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{outbox::Outbox, telemetry::Metrics};
 
+/// What most frames hold beside the data, in bytes; a frame with more makes the block grow.
+const ENVELOPE: usize = 160;
+
 /// One or more whole messages: as they are, and compressed once somebody wants them so.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -17,8 +20,9 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Self {
-        let (mut plain, mut count) = (BytesMut::new(), 0);
+    pub(super) fn new<'a>(messages: impl IntoIterator<Item = &'a Message> + Clone) -> Self {
+        let room = messages.clone().into_iter().map(|message| message.data.len() + ENVELOPE).sum();
+        let (mut plain, mut count) = (BytesMut::with_capacity(room), 0);
         for message in messages {
             native::encode_message(message, &mut plain);
             count += 1;

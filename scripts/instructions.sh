@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# instructions.sh [--update]: counts, under callgrind, the instructions that one delivery costs on
+# the hot path from encoding to the frame in the queue, and compares them with what is committed.
+# Wall time says nothing on a busy machine; this number is the same on each.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+BASELINE=scripts/instructions.txt
+TOLERANCE=5 # per cent: what a change of the standard library or of a dependency may move
+OUT=target/instructions
+# test, deliveries
+CASES='one_message_to_1000_subscribers 1000
+a_batch_of_64_to_1000_subscribers 64000
+a_message_to_each_of_1000_channels 1000'
+
+mkdir -p "$OUT"
+tests=$(cargo test ${CI:+--locked} --profile instructions -p gateway --no-run --message-format=json-render-diagnostics |
+  python3 -c 'import json, sys
+print(*(m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable") and m["profile"]["test"]))')
+
+: >"$OUT/measured.txt"
+while read -r case deliveries; do
+  valgrind --tool=callgrind --callgrind-out-file="$OUT/$case.out" --collect-atstart=no \
+    --toggle-collect='*fanout::instructions::measured*' --log-file="$OUT/$case.log" \
+    "$tests" --ignored --exact --test-threads=1 "fanout::instructions::$case" >"$OUT/$case.stdout" ||
+    { cat "$OUT/$case.stdout" "$OUT/$case.log"; exit 1; }
+  instructions=$(sed -nE 's/^(summary|totals): ([0-9]+).*/\2/p' "$OUT/$case.out" | head -1)
+  echo "$case $((instructions / deliveries))" >>"$OUT/measured.txt"
+done <<<"$CASES"
+
+if [[ ${1:-} == --update ]]; then
+  cp "$OUT/measured.txt" "$BASELINE"
+  cat "$BASELINE"
+  exit
+fi
+python3 - "$BASELINE" "$OUT/measured.txt" "$TOLERANCE" <<'PYTHON'
+import sys
+
+def read(path):
+    return {case: int(count) for case, count in (line.split() for line in open(path))}
+
+baseline, measured, tolerance = read(sys.argv[1]), read(sys.argv[2]), int(sys.argv[3])
+worse = False
+print(f"{'instructions per delivery':40} {'committed':>9} {'now':>9}")
+for case in sorted(baseline.keys() | measured.keys()):
+    before, now = baseline.get(case), measured.get(case)
+    verdict = ""
+    if before is None or now is None or now == 0:
+        verdict, worse = "not in both: scripts/instructions.sh --update", True
+    elif now * 100 > before * (100 + tolerance):
+        verdict, worse = f"more than {tolerance} % worse: say why in the commit, and --update", True
+    elif now * 100 < before * (100 - tolerance):
+        verdict = "better: keep it with --update"
+    print(f"{case:40} {before or '-':>9} {now or '-':>9} {verdict}")
+sys.exit(worse)
+PYTHON
