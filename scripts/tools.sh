@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # tools.sh [redis|nats|node|python|autobahn|valgrind]...: installs what is missing (all of them by default).
+# tools.sh centrifugo|node-peers|uwebsockets: the peers of `make bench`, which nothing else needs.
 # Says nothing when there is nothing to do. All but Debian's packages goes into .tools,
 # so `make clean` takes it away again. No service is started.
 set -euo pipefail
@@ -8,6 +9,7 @@ set -euo pipefail
 NATS_VERSION=2.15.2
 NATS_MINIMUM=2.11
 AUTOBAHN_VERSION=25.10.1
+CENTRIFUGO_VERSION=6.9.1
 
 mkdir -p "$TOOLS/bin"
 
@@ -167,10 +169,43 @@ install_valgrind() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends valgrind >&2
 }
 
+install_centrifugo() {
+  local server=$TOOLS/bin/centrifugo
+  [[ $("$server" version 2>/dev/null) == *"$CENTRIFUGO_VERSION"* ]] && return
+  have go || die "Go is missing: Centrifugo is built from its module"
+  say "installing centrifugo $CENTRIFUGO_VERSION"
+  GOBIN=$TOOLS/bin go install \
+    -ldflags "-X github.com/centrifugal/centrifugo/v6/internal/build.Version=$CENTRIFUGO_VERSION" \
+    "github.com/centrifugal/centrifugo/v6@v$CENTRIFUGO_VERSION" >&2 ||
+    die "Centrifugo $CENTRIFUGO_VERSION cannot be had from the Go module proxy, or not be built"
+}
+
+install_node-peers() {
+  local stamp=$TOOLS/node-peers.stamp
+  [[ -d loadtest/peers/node_modules ]] && current "$stamp" loadtest/peers/package-lock.json && return
+  have npm || die "npm is missing: install Node.js 20 or later, then run again"
+  say "installing loadtest/peers"
+  npm ci --prefix loadtest/peers --no-audit --no-fund --loglevel=error >&2 ||
+    die "the packages cannot be installed from the npm registry"
+  sha256sum loadtest/peers/package-lock.json >"$stamp"
+}
+
+# Its shared library is for x86-64 and needs libuv.
+install_uwebsockets() {
+  local venv=$TOOLS/uwebsockets
+  current "$venv/stamp" loadtest/peers/requirements.txt && return
+  say "installing loadtest/peers/requirements.txt"
+  python3 -m venv --clear "$venv" || die "python3 has no venv module: install python3-venv, then run again"
+  "$venv/bin/pip" install -q --disable-pip-version-check -r loadtest/peers/requirements.txt >&2 ||
+    die "socketify cannot be installed from the package index"
+  "$venv/bin/python" -c 'import socketify' || die "socketify's library does not load here"
+  sha256sum loadtest/peers/requirements.txt >"$venv/stamp"
+}
+
 (($#)) || set -- redis nats node python autobahn valgrind
 for tool in "$@"; do
   case $tool in
-    redis | nats | node | python | autobahn | valgrind) "install_$tool" ;;
+    redis | nats | node | python | autobahn | valgrind | centrifugo | node-peers | uwebsockets) "install_$tool" ;;
     *) die "no such tool: $tool" ;;
   esac
 done
