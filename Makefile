@@ -81,7 +81,12 @@ instructions: ## Count the instructions of a delivery and compare them with scri
 	@scripts/tools.sh valgrind
 	scripts/instructions.sh
 
+.PHONY: bench
+bench: ## Measure Fanfare beside others and write docs/benchmarks.md (BENCH=--help has the options)
+	cargo build --release $(LOCKED) -p gateway -p loadtest
+	cd loadtest && python3 -m bench $(BENCH)
+
 .PHONY: clean
 clean: ## Remove what was built and what `make tools` put into the tree
-	rm -rf target .tools e2e/node/node_modules
-	find e2e scripts -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf target .tools e2e/node/node_modules loadtest/peers/node_modules
+	find e2e scripts loadtest -name __pycache__ -prune -exec rm -rf {} +
