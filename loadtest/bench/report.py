@@ -35,18 +35,18 @@ def write(document):
 def _head(results):
     document = results.document
     rounds = max((run["round"] for run in document["runs"]), default=0)
+    repeated = "one round" if rounds == 1 else f"{rounds} rounds"
     lines = [
         "<!-- Written by `make bench` (loadtest/bench). “What limits it” is by hand: loadtest/bench/notes.md. -->",
         "",
         "# Benchmarks",
         "",
         "Fanfare, a floor and other brokers, measured by [`loadtest`](../loadtest/README.md) on one machine in one "
-        "go: "
-        f"each server in its turn alone on one core, loadtest on another, over loopback, "
-        f"{'one round' if rounds == 1 else f'{rounds} rounds'} over all of them, release builds. Figures are medians of the rounds; a ratio is taken within each round. CPU is what the "
-        "kernel counts for the server process, user and system. The floor holds the same sockets and calls `send(2)` "
-        "with a finished frame, once for each subscriber: nothing that sends frame by frame is cheaper. Ratios count; "
-        "absolute figures are this machine's. `make bench` repeats all of it and writes this page; "
+        "go: each server in its turn alone on one core, loadtest on another, over loopback, release builds, "
+        f"{repeated} over all of them. Figures are medians of the rounds; a ratio is taken within each round. CPU is "
+        "what the kernel counts for the server process, user and system. The floor holds the same sockets and calls "
+        "`send(2)` with a finished frame, once for each subscriber: nothing that sends frame by frame is cheaper. "
+        "Ratios count; absolute figures are this machine's. `make bench` repeats all of it and writes this page; "
         "`make bench BENCH=--help` lists its options.",
         "",
     ]
