@@ -1,0 +1,154 @@
+//! What is typed; [`crate::settings`] makes sense of it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures a message broker from outside: cost, latency, and what was lost.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// N subscribers on one channel.
+    Fanout(FanoutArguments),
+    /// N channels with one subscriber each.
+    Pairs(PairsArguments),
+    /// N connections, then silence: memory, handshakes, heartbeats.
+    Connect(ConnectArguments),
+    /// The server that the ratios refer to: sockets and `send(2)`, nothing else.
+    Floor(FloorArguments),
+}
+
+/// What all workloads take.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// `fanfare`, `floor`, the name of a template in loadtest/targets, or the path of one.
+    #[arg(long, default_value = "fanfare")]
+    pub(crate) target: String,
+    /// Where to connect; several share the connections.
+    #[arg(long = "url", value_name = "URL")]
+    pub(crate) urls: Vec<String>,
+    /// Where to publish [default: the first --url].
+    #[arg(long, value_name = "URL")]
+    pub(crate) publish_url: Option<String>,
+    /// What `{port}` stands for in a template's URL.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Subscribers.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) connections: usize,
+    /// The channel, or what the channels' names begin with.
+    #[arg(long, default_value = "venue:load")]
+    pub(crate) channel: String,
+    /// Length of a message in bytes.
+    #[arg(long, default_value_t = 128, value_name = "BYTES")]
+    pub(crate) payload: usize,
+    /// How long to measure, in seconds.
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS", conflicts_with = "messages")]
+    pub(crate) duration: f64,
+    /// How many messages to measure.
+    #[arg(long, value_name = "N")]
+    pub(crate) messages: Option<u64>,
+    /// How long to publish before measuring, in seconds.
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    pub(crate) warmup: f64,
+    /// Connections being opened at once.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub(crate) ramp: usize,
+    /// Connect from 127.0.0.1 to 127.0.0.K in turn.
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    pub(crate) sources: u32,
+    /// A file with one token for everybody.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_secret_file")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// A file with an HS256 secret: each connection is its own user.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_secret_file: Option<PathBuf>,
+    /// The server's process [default: who listens at the URLs' ports].
+    #[arg(long = "server-pid", value_name = "PID")]
+    pub(crate) server_pids: Vec<u32>,
+    /// Where to write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Where to draw the latencies, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// No progress.
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// Succeed whatever was lost.
+    #[arg(long)]
+    pub(crate) allow_loss: bool,
+    /// How long no connection may make progress while all are opened, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    pub(crate) timeout: f64,
+    /// How long to wait for a message that does not come, in seconds.
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    pub(crate) patience: f64,
+}
+
+/// When the next message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// When every subscriber has the last one.
+    OneAtATime,
+    /// As fast as it goes, with --window messages on their way.
+    Flood,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FanoutArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// When the next message is sent.
+    #[arg(long, value_enum, default_value = "flood", conflicts_with = "rate")]
+    pub(crate) mode: Mode,
+    /// Messages on their way in a flood.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) window: u64,
+    /// Messages per second, instead of a mode.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Connections that publish.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) publishers: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PairsArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages on their way per channel.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) window: u64,
+    /// Messages per second over all channels, instead of a window.
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    /// Connections that publish, each to its share of the channels; 0: each subscriber to its own.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) publishers: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How long to leave the connections idle, in seconds.
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    pub(crate) idle: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FloorArguments {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Frames per call of send(2), where so many are ready.
+    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) group: u32,
+}

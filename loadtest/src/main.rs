@@ -1,0 +1,54 @@
+//! `loadtest`: measures message brokers from outside. `README.md` is its manual.
+//!
+//! Reading order: `workload` (what is done), `bench.rs` (what all of them do), `engine` (how), `report`.
+
+mod bench;
+mod cli;
+mod clock;
+mod engine;
+mod failure;
+mod floor;
+mod process;
+mod progress;
+mod report;
+mod settings;
+mod stamp;
+mod tally;
+mod target;
+mod token;
+mod workload;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use bench::Bench;
+use clap::Parser as _;
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Fanout(arguments) => workload::fanout(arguments).and_then(conclude),
+        Command::Pairs(arguments) => workload::pairs(arguments).and_then(conclude),
+        Command::Connect(arguments) => workload::connect(arguments).and_then(conclude),
+        Command::Floor(arguments) => floor::serve(&arguments),
+    };
+    done.unwrap_or_else(|failure| {
+        // There is nobody to tell that standard error is closed.
+        drop(writeln!(io::stderr().lock(), "loadtest: {failure}"));
+        failure.exit_code()
+    })
+}
+
+fn conclude(bench: Bench) -> Result<ExitCode, Failure> {
+    let common = &bench.settings.common;
+    let (json, allow_loss) = (common.json.clone(), common.allow_loss);
+    let report = bench.finish();
+    report.print();
+    if let Some(path) = json {
+        report.write(&path)?;
+    }
+    Ok(if report.passed || allow_loss { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
