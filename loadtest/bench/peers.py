@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable
 
 from .machine import output
-from .processes import ENVIRONMENT, TOP, Failure, Server, free_port
+from .processes import ENVIRONMENT, TOP, Failure, Server, Unavailable, free_port
 
 LOADTEST = TOP / "target" / "release" / "loadtest"
 FANFARE = TOP / "target" / "release" / "fanfare"
@@ -67,17 +67,43 @@ def _alone(name, command, **variables):
     return start
 
 
-def _gateway(stack, bench, name, *options):
+def _gateway(stack, bench, name, *options, **environment):
     port, admin = free_port(), free_port()
     addresses = ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{admin}"]
     command = [FANFARE, "serve", "--config", TOP / "loadtest" / "bench" / "fanfare.toml", *addresses, *options]
-    secret = {"FANFARE__AUTH__HMAC_SECRET_FILE": str(bench.secret_file)}
-    return port, _start(stack, bench, name, command, port, **secret)
+    environment["FANFARE__AUTH__HMAC_SECRET_FILE"] = str(bench.secret_file)
+    return port, _start(stack, bench, name, command, port, **environment)
 
 
 def _fanfare(stack, bench):
     port, server = _gateway(stack, bench, "fanfare")
     return Running([port], {"fanfare": server})
+
+
+def _deflating(stack, bench):
+    try:
+        port, server = _gateway(stack, bench, "fanfare", FANFARE__WEBSOCKET__COMPRESSION="true")
+    except Failure as failure:
+        raise Unavailable(f"no permessage-deflate in this gateway: {failure}") from failure
+    if not _negotiates_deflate(port):
+        raise Unavailable("the gateway does not negotiate permessage-deflate")
+    return Running([port], {"fanfare": server})
+
+
+def _negotiates_deflate(port):
+    """Whether the server at this port takes permessage-deflate up."""
+    request = (
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Protocol: fanfare.v1\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
+        stream.sendall(request.encode("ascii"))
+        answer = b""
+        while b"\r\n\r\n" not in answer and (part := stream.recv(4096)):
+            answer += part
+    return b"permessage-deflate" in answer.lower()
 
 
 def _cluster(gateways):
@@ -190,7 +216,7 @@ TARGETS = {
             ("node-peers",),
             "HS256",
         ),
-        Target("fanfare-deflate", "Fanfare, permessage-deflate", _fanfare, **_FANFARE),
+        Target("fanfare-deflate", "Fanfare, permessage-deflate", _deflating, **_FANFARE),
         Target("cluster-1", "Fanfare, cluster tier, one gateway", _cluster(1), **_CLUSTER),
         Target("cluster-2", "Fanfare, cluster tier, two gateways", _cluster(2), **_CLUSTER),
     )
@@ -206,23 +232,7 @@ def install(target):
         )
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"scripts/tools.sh {tool} failed"]
-            raise Failure(re.sub(r"^error: ", "", lines[-1]))
-
-
-def negotiates_deflate(port):
-    """Whether the server at this port takes permessage-deflate up."""
-    request = (
-        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: fanfare.v1\r\n"
-        "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as stream:
-        stream.sendall(request.encode("ascii"))
-        answer = b""
-        while b"\r\n\r\n" not in answer and (part := stream.recv(4096)):
-            answer += part
-    return b"permessage-deflate" in answer.lower()
+            raise Unavailable(re.sub(r"^error: ", "", lines[-1]))
 
 
 def template_arguments(target, ports):

@@ -18,7 +18,6 @@ class Measurement:
     options: tuple[str, ...]
     once: bool = False
     counted: str | None = None
-    deflate: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +85,6 @@ def _clusters(timed):
 def _deflates(scale, timed):
     for mode in ("one", "flood"):
         options = (*fanout_options(1000, 1024, mode), *timed)
-        yield Measurement(f"deflate-{mode}", "fanfare-deflate", "fanout", options, deflate=True)
+        yield Measurement(f"deflate-{mode}", "fanfare-deflate", "fanout", options)
     options = ("--connections", str(scale.idle_connections), "--sources", "8", "--idle", "3")
-    yield Measurement("deflate-connect", "fanfare-deflate", "connect", options, deflate=True)
+    yield Measurement("deflate-connect", "fanfare-deflate", "connect", options)

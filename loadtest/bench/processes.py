@@ -20,6 +20,10 @@ class Failure(Exception):
     """A measurement that could not be made; its text says why."""
 
 
+class Unavailable(Failure):
+    """A target that cannot be had here at all: no measurement of it is tried again."""
+
+
 def cores():
     """One core for the servers and one for loadtest."""
     usable = sorted(os.sched_getaffinity(0))

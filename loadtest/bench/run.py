@@ -11,8 +11,8 @@ import threading
 import time
 
 from . import machine
-from .peers import LOADTEST, TARGETS, Bench, install, negotiates_deflate, template_arguments
-from .processes import TOP, Failure, cores, cpu_seconds, machine_cpu_seconds, pinned, resident_bytes, shown
+from .peers import LOADTEST, TARGETS, Bench, install, template_arguments
+from .processes import TOP, Failure, Unavailable, cores, cpu_seconds, machine_cpu_seconds, pinned, resident_bytes, shown
 
 SAMPLE_EVERY = 0.2
 RUN_LIMIT = 300.0
@@ -56,8 +56,8 @@ def prepare(recorder, names):
     for name in names:
         try:
             install(TARGETS[name])
-        except Failure as failure:
-            recorder.not_run(name, failure)
+        except Unavailable as reason:
+            recorder.not_run(name, reason)
             continue
         usable.add(name)
         if version := TARGETS[name].version():
@@ -87,10 +87,10 @@ def _measure(recorder, measurement, number):
         with contextlib.ExitStack() as stack:
             target = TARGETS[measurement.target]
             running = target.start(stack, recorder.bench)
-            if measurement.deflate and not negotiates_deflate(running.ports[0]):
-                recorder.not_run(measurement.target, "the gateway does not negotiate permessage-deflate")
-                return
             record |= _run_loadtest(recorder, measurement, running, number)
+    except Unavailable as reason:
+        recorder.not_run(measurement.target, reason)
+        return
     except Failure as failure:
         say(f"    FAILED: {failure}")
         record["failure"] = str(failure)
