@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     process::Processes,
     progress::Progress,
-    report::{Handshakes, Measured, Report},
+    report::{Curve, Finished, Handshakes, Measured, Report},
     settings::Settings,
     target::{Channel, Client},
 };
@@ -31,6 +31,10 @@ pub(crate) struct Bench {
     pub(crate) report: Report,
     pub(crate) watcher: Watcher,
 }
+
+/// Called again and again while messages flow, with what happened to connections.
+pub(crate) type Watch<'a> =
+    dyn FnMut(&mut Watcher, &mut Fleet, Vec<Notice>) -> Result<(), Failure> + 'a;
 
 /// What is looked at while messages flow.
 #[derive(Debug)]
@@ -181,7 +185,7 @@ impl Bench {
         &mut self,
         pace: Pace,
         until: Until,
-        watch: &mut dyn FnMut(&mut Watcher, &mut Fleet, Vec<Notice>) -> Result<(), Failure>,
+        watch: &mut Watch<'_>,
     ) -> Result<Measured, Failure> {
         let Self { fleet, watcher, settings, .. } = self;
         watcher.progress.begin("measure", fleet);
@@ -226,8 +230,20 @@ impl Bench {
         Ok(measured)
     }
 
+    /// Publishes and measures with nothing else going on.
+    pub(crate) fn measure_plainly(&mut self, pace: Pace) -> Result<Measured, Failure> {
+        let until = self.settings.until;
+        self.measure(pace, until, &mut |watcher, fleet, notices| watcher.watch(fleet, notices))
+    }
+
+    /// Waits until all has arrived, once more.
+    pub(crate) fn settle(&mut self, watch: &mut Watch<'_>) -> Result<(), Failure> {
+        let Self { fleet, watcher, settings, .. } = self;
+        fleet.settle(settings.patience, &mut |fleet, notices| watch(watcher, fleet, notices))
+    }
+
     /// Counts what is missing and closes the books.
-    pub(crate) fn finish(mut self) -> Report {
+    pub(crate) fn finish(mut self) -> Finished {
         let Self { fleet, report, watcher, .. } = &mut self;
         let tallies = fleet.slots.iter().flat_map(|slot| slot.tallies.iter());
         report.lost +=
@@ -241,7 +257,8 @@ impl Bench {
             watcher.progress.say(&format!("the first refusal: {why}"));
         }
         report.passed = report.is_clean();
-        self.report
+        let curve = Curve { name: report.workload, latency: self.fleet.recorder.latency };
+        Finished { report: self.report, curves: vec![curve], output: self.settings.output }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is typed; [`crate::settings`] makes sense of it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -20,12 +20,20 @@ pub(crate) enum Command {
     Pairs(PairsArguments),
     /// N connections, then silence: memory, handshakes, heartbeats.
     Connect(ConnectArguments),
+    /// A fixed rate twice: all read, then some stop reading.
+    Slow(SlowArguments),
+    /// A fixed rate while connections come and go.
+    Churn(ChurnArguments),
+    /// A fixed rate; a gateway dies, and everybody comes back to the others.
+    Storm(StormArguments),
+    /// A fixed rate from the first --url to subscribers on the others, and through one gateway.
+    Cluster(ClusterArguments),
     /// The server that the ratios refer to: sockets and `send(2)`, nothing else.
     Floor(FloorArguments),
 }
 
 /// What all workloads take.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
     /// `fanfare`, `floor`, the name of a template in loadtest/targets, or the path of one.
     #[arg(long, default_value = "fanfare")]
@@ -141,6 +149,104 @@ pub(crate) struct ConnectArguments {
     /// How long to leave the connections idle, in seconds.
     #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
     pub(crate) idle: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SlowArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages per second.
+    #[arg(long, default_value_t = 200.0)]
+    pub(crate) rate: f64,
+    /// How many stop reading: a number, or a share such as 1%.
+    #[arg(long, default_value = "1%")]
+    pub(crate) stalled: Share,
+    /// What the system still receives for those who have stopped, in bytes.
+    #[arg(long, default_value_t = 65536, value_name = "BYTES")]
+    pub(crate) stalled_buffer: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChurnArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages per second.
+    #[arg(long, default_value_t = 200.0)]
+    pub(crate) rate: f64,
+    /// How many come and go per second: a number, or a share such as 10%.
+    #[arg(long, default_value = "10%")]
+    pub(crate) churn: Share,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StormArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages per second.
+    #[arg(long, default_value_t = 200.0)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) kill: Kill,
+    /// When to kill, in seconds after the measurement began.
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) kill_after: f64,
+}
+
+/// Who kills the gateway.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Kill {
+    /// The process to kill.
+    #[arg(long, value_name = "PID")]
+    pub(crate) kill_pid: Option<i32>,
+    /// A shell command that kills it.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) kill_command: Option<String>,
+    /// Somebody else does, whenever they like.
+    #[arg(long)]
+    pub(crate) wait_for_kill: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages per second.
+    #[arg(long, default_value_t = 200.0)]
+    pub(crate) rate: f64,
+}
+
+/// Some of the connections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Share {
+    /// So many.
+    Count(usize),
+    /// So many of a hundred.
+    Percent(f64),
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = match text.strip_suffix('%') {
+            Some(percent) => percent.parse().ok().map(Self::Percent),
+            None => text.parse().ok().map(Self::Count),
+        };
+        share
+            .filter(|share| !matches!(share, Self::Percent(it) if !(0.0..=100.0).contains(it)))
+            .ok_or_else(|| "neither a number nor a share from 0% to 100%".to_owned())
+    }
+}
+
+impl Share {
+    /// Of so many.
+    pub(crate) fn of(self, all: usize) -> f64 {
+        match self {
+            Self::Count(count) => count.min(all) as f64,
+            Self::Percent(percent) => all as f64 * percent / 100.0,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -23,16 +23,19 @@ use std::{
     process::ExitCode,
 };
 
-use bench::Bench;
 use clap::Parser as _;
 use cli::{Cli, Command};
-use failure::Failure;
+use report::Finished;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Fanout(arguments) => workload::fanout(arguments).and_then(conclude),
-        Command::Pairs(arguments) => workload::pairs(arguments).and_then(conclude),
-        Command::Connect(arguments) => workload::connect(arguments).and_then(conclude),
+        Command::Fanout(arguments) => workload::fanout(arguments).and_then(Finished::conclude),
+        Command::Pairs(arguments) => workload::pairs(arguments).and_then(Finished::conclude),
+        Command::Connect(arguments) => workload::connect(arguments).and_then(Finished::conclude),
+        Command::Slow(arguments) => workload::slow(arguments).and_then(Finished::conclude),
+        Command::Churn(arguments) => workload::churn(arguments).and_then(Finished::conclude),
+        Command::Storm(arguments) => workload::storm(arguments).and_then(Finished::conclude),
+        Command::Cluster(arguments) => workload::cluster(arguments).and_then(Finished::conclude),
         Command::Floor(arguments) => floor::serve(&arguments),
     };
     done.unwrap_or_else(|failure| {
@@ -40,15 +43,4 @@ fn main() -> ExitCode {
         drop(writeln!(io::stderr().lock(), "loadtest: {failure}"));
         failure.exit_code()
     })
-}
-
-fn conclude(bench: Bench) -> Result<ExitCode, Failure> {
-    let common = &bench.settings.common;
-    let (json, allow_loss) = (common.json.clone(), common.allow_loss);
-    let report = bench.finish();
-    report.print();
-    if let Some(path) = json {
-        report.write(&path)?;
-    }
-    Ok(if report.passed || allow_loss { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

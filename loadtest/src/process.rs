@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs, io,
+    fs,
     path::Path,
     process,
 };
@@ -57,9 +57,17 @@ impl Processes {
         (!self.pids.is_empty()).then(|| self.threads.values().sum())
     }
 
+    /// Resident memory in bytes, as the kernel keeps count of it: cheap, and a little behind.
+    pub(crate) fn resident_roughly(&self) -> Option<u64> {
+        let sizes = self.pids.iter().filter_map(|pid| {
+            kilobytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+        });
+        (!self.pids.is_empty()).then(|| sizes.sum())
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> Option<u64> {
-        let sizes = self.pids.iter().filter_map(|pid| resident(*pid).ok());
+        let sizes = self.pids.iter().filter_map(|pid| resident(*pid));
         (!self.pids.is_empty()).then(|| sizes.sum())
     }
 }
@@ -78,12 +86,18 @@ fn thread_cpu(pid: u32, thread: u32) -> Option<u64> {
     })
 }
 
-fn resident(pid: u32) -> io::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-        .or_else(|_| fs::read_to_string(format!("/proc/{pid}/status")))?;
-    let line = text.lines().find(|line| line.starts_with("Rss:") || line.starts_with("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kilobytes.map(|it| it * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
+fn resident(pid: u32) -> Option<u64> {
+    let exact = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
+    exact
+        .ok()
+        .and_then(|text| kilobytes(&text, "Rss:"))
+        .or_else(|| kilobytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:"))
+}
+
+/// The value of a line, in bytes.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|it| it * 1024)
 }
 
 fn numbered(directory: &Path) -> Vec<u32> {

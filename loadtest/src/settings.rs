@@ -9,6 +9,7 @@ use crate::{
     clock,
     engine::{Endpoint, Until},
     failure::Failure,
+    report::Output,
     stamp,
     target::{Channel, Fanfare, Target, Template},
     token::Tokens,
@@ -33,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) warmup: u64,
     pub(crate) timeout: u64,
     pub(crate) patience: u64,
+    pub(crate) output: Output,
     pub(crate) common: Common,
 }
 
@@ -65,6 +67,11 @@ impl Settings {
             warmup: clock::nanoseconds(common.warmup),
             timeout: clock::nanoseconds(common.timeout),
             patience: clock::nanoseconds(common.patience),
+            output: Output {
+                json: common.json.clone(),
+                plot: common.plot.clone(),
+                allow_loss: common.allow_loss,
+            },
             common,
         };
         Ok((settings, target))

@@ -28,14 +28,14 @@ pub(crate) struct Tally {
     /// The first number missed by the connection's last end.
     broken_at: u64,
     /// Missing ranges below `next`, ascending.
-    holes: Option<Box<Vec<Range<u64>>>>,
+    holes: Vec<Range<u64>>,
     given_up: u64,
     outage: u64,
 }
 
 impl Tally {
     pub(crate) const fn new() -> Self {
-        Self { next: NONE, seen: false, broken_at: NONE, holes: None, given_up: 0, outage: 0 }
+        Self { next: NONE, seen: false, broken_at: NONE, holes: Vec::new(), given_up: 0, outage: 0 }
     }
 
     /// The subscription is live: every message from this number on is owed. Earlier ones may come too.
@@ -90,9 +90,8 @@ impl Tally {
 
     /// Messages owed of those before `end`.
     pub(crate) fn missing(&self, end: u64) -> u64 {
-        let holes = self.holes.iter().flat_map(|holes| holes.iter());
-        let tail = end.saturating_sub(self.next);
-        self.given_up + holes.map(|hole| hole.end - hole.start).sum::<u64>() + tail
+        let holes = self.holes.iter().map(|hole| hole.end - hole.start);
+        self.given_up + holes.sum::<u64>() + end.saturating_sub(self.next)
     }
 
     /// Messages before `end` that were published while the subscriber was away.
@@ -110,25 +109,20 @@ impl Tally {
     }
 
     fn add_hole(&mut self, hole: Range<u64>) {
-        let holes = self.holes.get_or_insert_default();
-        if holes.len() == MAX_HOLES {
-            let oldest = holes.remove(0);
+        if self.holes.len() == MAX_HOLES {
+            let oldest = self.holes.remove(0);
             self.given_up += oldest.end - oldest.start;
         }
-        holes.push(hole);
+        self.holes.push(hole);
     }
 
     fn fill(&mut self, sequence: u64) -> bool {
-        let Some(holes) = &mut self.holes else { return false };
-        let Some(index) = holes.iter().position(|hole| hole.contains(&sequence)) else {
+        let Some(index) = self.holes.iter().position(|hole| hole.contains(&sequence)) else {
             return false;
         };
-        let hole = holes[index].clone();
+        let hole = self.holes[index].clone();
         let parts = [hole.start..sequence, sequence + 1..hole.end];
-        holes.splice(index..=index, parts.into_iter().filter(|part| !part.is_empty()));
-        if holes.is_empty() {
-            self.holes = None;
-        }
+        self.holes.splice(index..=index, parts.into_iter().filter(|part| !part.is_empty()));
         true
     }
 }

@@ -26,16 +26,9 @@ const KEY: &str = "bG9hZHRlc3QgbG9hZHRlcw==";
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Begins to connect; the socket is writable when that is done or has failed.
-pub(super) fn connect(
-    address: SocketAddr,
-    source: Option<IpAddr>,
-    receive_buffer: Option<usize>,
-) -> io::Result<TcpStream> {
+pub(super) fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    if let Some(bytes) = receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }

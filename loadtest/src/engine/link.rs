@@ -3,19 +3,22 @@
 use std::{
     io::{self, Read as _, Write as _},
     mem,
-    net::SocketAddr,
 };
 
 use broker_protocol::ws::{Opcode, frame::client_frame};
 use bytes::{Buf as _, BytesMut};
 use mio::net::TcpStream;
+use socket2::SockRef;
 
 use super::{
     dial::{self, Answer, Endpoint},
     recorder::{Recorder, Stream, Tallies},
     scanner::{Frame, Scanner},
 };
-use crate::target::{Awaited, Channel, Client, Meaning, Target};
+use crate::{
+    failure::Failure,
+    target::{Awaited, Channel, Client, Meaning, Publication, Target},
+};
 
 /// What we mask with. The masking protects proxies from scripts in browsers; here is neither.
 const MASK: [u8; 4] = [0; 4];
@@ -90,8 +93,10 @@ impl Link {
         Self { stream, scanner: Scanner::default(), session, dialled_at }
     }
 
-    pub(super) fn local_address(&self) -> Option<SocketAddr> {
-        self.stream.local_addr().ok()
+    pub(super) fn set_receive_buffer(&self, bytes: usize) -> Result<(), Failure> {
+        SockRef::from(&self.stream)
+            .set_recv_buffer_size(bytes)
+            .map_err(Failure::io("a receive buffer cannot be set"))
     }
 
     pub(super) const fn is_live(&self) -> bool {
@@ -189,7 +194,7 @@ impl Link {
         end.and(scanned.map_err(|error| End::without_code(format!("bad WebSocket: {error}"))))
     }
 
-    /// Adds the frame that publishes `message`; [`Self::flush`] sends it.
+    /// Adds the frame that publishes a message; [`Self::flush`] sends it.
     pub(super) fn publish(
         &mut self,
         scratch: &mut Vec<u8>,
@@ -199,7 +204,8 @@ impl Link {
     ) {
         scratch.clear();
         self.session.number += 1;
-        target.publish(scratch, client, channel, self.session.number, message);
+        let number = self.session.number;
+        target.publish(scratch, &Publication { client, channel, number, message });
         self.session.put(target.opcode(), scratch);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Fleet::turn`], `link.rs` (one connection), `recorder.rs` (the hot path), `pump.rs` (publishing).
 
-use std::{io, mem, net::SocketAddr};
+use std::{io, mem, time::Duration};
 
 use mio::{Events, Interest, Poll, Token};
 
@@ -46,25 +46,17 @@ pub(crate) struct Slot {
     pub(crate) endpoint: usize,
     pub(crate) tallies: Tallies,
     /// Not read any more.
-    pub(crate) is_stalled: bool,
-    /// In bytes, for readers that are to stall.
-    pub(crate) receive_buffer: Option<usize>,
+    is_stalled: bool,
     link: Option<Link>,
 }
 
 impl Slot {
     pub(crate) const fn new(client: Client, endpoint: usize, tallies: Tallies) -> Self {
-        let (is_stalled, receive_buffer, link) = (false, None, None);
-        Self { client, endpoint, tallies, is_stalled, receive_buffer, link }
+        Self { client, endpoint, tallies, is_stalled: false, link: None }
     }
 
     pub(crate) fn is_live(&self) -> bool {
         self.link.as_ref().is_some_and(Link::is_live)
-    }
-
-    /// Where the socket is bound, while there is one.
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.link.as_ref().and_then(Link::local_address)
     }
 }
 
@@ -142,10 +134,6 @@ impl Fleet {
         })
     }
 
-    pub(crate) const fn target(&self) -> &Target {
-        &self.target
-    }
-
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         mem::take(&mut self.notices)
     }
@@ -153,14 +141,17 @@ impl Fleet {
     /// Waits until something happens, at most until this time, and handles it.
     pub(crate) fn turn(&mut self, until: u64) -> Result<(), Failure> {
         let waits = self.timer.arm(until).map_err(Failure::io("the timer"))?;
-        let timeout = (!waits).then_some(std::time::Duration::ZERO);
+        let timeout = (!waits).then_some(Duration::ZERO);
         let mut events = mem::replace(&mut self.events, Events::with_capacity(0));
         let polled = self.poll.poll(&mut events, timeout);
         for event in &events {
             if event.token() != TIMER {
                 let may_write = event.is_writable() || event.is_error();
-                let may_read = event.is_readable() || event.is_read_closed() || event.is_error();
-                self.handle(event.token().0, may_read, may_write);
+                let is_over = event.is_read_closed() || event.is_error();
+                let index = event.token().0;
+                // Who does not read still sees that the server has closed.
+                self.slots[index].is_stalled &= !is_over;
+                self.handle(index, event.is_readable() || is_over, may_write);
             }
         }
         self.events = events;
@@ -236,7 +227,7 @@ impl Fleet {
         let slot = &mut self.slots[index];
         let address = self.endpoints[slot.endpoint].address;
         let source = dial::source(index, self.sources);
-        let mut stream = dial::connect(address, source, slot.receive_buffer)
+        let mut stream = dial::connect(address, source)
             .map_err(Failure::io(format!("cannot connect to {address} as connection {index}")))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
@@ -255,7 +246,16 @@ impl Fleet {
         }
     }
 
-    /// Goes on reading from a stalled connection, whatever is there.
+    /// Stops reading from a connection; the system may receive so many bytes for it. What it receives later counts
+    /// in no latency.
+    pub(crate) fn stall(&mut self, index: usize, buffer: usize) -> Result<(), Failure> {
+        let slot = &mut self.slots[index];
+        slot.is_stalled = true;
+        slot.tallies.is_timed = false;
+        slot.link.as_ref().map_or(Ok(()), |link| link.set_receive_buffer(buffer))
+    }
+
+    /// Goes on reading from a stalled connection: what is there makes no new event.
     pub(crate) fn resume(&mut self, index: usize) {
         self.slots[index].is_stalled = false;
         self.handle(index, true, false);

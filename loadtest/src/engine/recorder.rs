@@ -43,16 +43,33 @@ impl Stream {
 pub(crate) struct Tallies {
     pub(crate) first: usize,
     pub(crate) streams: Vec<Tally>,
+    /// Whether its latencies count.
+    pub(crate) is_timed: bool,
 }
 
 impl Tallies {
     pub(crate) fn new(first: usize, count: usize) -> Self {
-        Self { first, streams: (0..count).map(|_| Tally::new()).collect() }
+        Self { first, streams: (0..count).map(|_| Tally::new()).collect(), is_timed: true }
     }
 
     /// Each with the number of its stream.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Tally)> {
         self.streams.iter().enumerate().map(|(index, tally)| (self.first + index, tally))
+    }
+
+    /// Deliveries owed of those before `end` of any stream.
+    pub(crate) fn missing(&self, end: u64) -> u64 {
+        self.streams.iter().map(|tally| tally.missing(end)).sum()
+    }
+
+    /// Another connection takes over.
+    pub(crate) fn restart(&mut self) {
+        self.streams.fill_with(Tally::new);
+    }
+
+    /// The connection ended by an outage.
+    pub(crate) fn broke(&mut self) {
+        self.streams.iter_mut().for_each(Tally::broke);
     }
 
     pub(crate) fn is_complete(&self, streams: &[Stream]) -> bool {
@@ -169,7 +186,7 @@ impl Recorder {
             stream.is_due = true;
             self.due.push(number);
         }
-        if stamp.at >= self.measured_from {
+        if tallies.is_timed && stamp.at >= self.measured_from {
             self.latency.saturating_record(now.saturating_sub(stamp.at));
         }
     }

@@ -3,7 +3,8 @@
 use std::{
     fs,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use hdrhistogram::Histogram;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+mod plot;
 mod table;
 
 pub(crate) use table::{grouped, micros};
@@ -112,16 +114,50 @@ impl Report {
         let wrong = self.lost + self.duplicated + self.reordered + self.strays;
         wrong + self.refused + self.closed == 0
     }
+}
 
-    /// The table on standard output. A reader that has gone away has what it wanted.
-    pub(crate) fn print(&self) {
-        drop(io::stdout().lock().write_all(table::render(self).as_bytes()));
-    }
+/// Latencies under a name.
+#[derive(Debug)]
+pub(crate) struct Curve {
+    pub(crate) name: &'static str,
+    pub(crate) latency: Histogram<u64>,
+}
 
-    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let cannot = || format!("{} cannot be written", path.display());
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Failure::Io { what: cannot(), source: error.into() })?;
-        fs::write(path, text + "\n").map_err(Failure::io(cannot()))
+/// Where results go, and what counts as success.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) plot: Option<PathBuf>,
+    pub(crate) allow_loss: bool,
+}
+
+/// A workload that was run.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) report: Report,
+    pub(crate) curves: Vec<Curve>,
+    pub(crate) output: Output,
+}
+
+impl Finished {
+    /// Tells the result wherever it is wanted.
+    pub(crate) fn conclude(self) -> Result<ExitCode, Failure> {
+        let Self { report, curves, output } = &self;
+        // A reader that has gone away has what it wanted.
+        drop(io::stdout().lock().write_all(table::render(report).as_bytes()));
+        if let Some(path) = &output.json {
+            let text = serde_json::to_string_pretty(report)
+                .map_err(|error| Failure::io("the result")(error.into()))?;
+            write(path, &(text + "\n"))?;
+        }
+        if let Some(path) = &output.plot {
+            write(path, &plot::draw(report, curves))?;
+        }
+        let is_success = report.passed || output.allow_loss;
+        Ok(if is_success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(Failure::io(format!("{} cannot be written", path.display())))
 }

@@ -28,6 +28,16 @@ pub(crate) struct Channel {
 /// A frame to be sent.
 pub(crate) type Payload = Vec<u8>;
 
+/// A message to be published.
+#[derive(Debug)]
+pub(crate) struct Publication<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) channel: &'a Channel,
+    /// Counts the connection's frames.
+    pub(crate) number: u64,
+    pub(crate) message: &'a [u8],
+}
+
 /// What a frame without a message of ours means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -137,19 +147,13 @@ impl Target {
         }
     }
 
-    /// Appends the frame that publishes `message`.
-    pub(crate) fn publish(
-        &self,
-        out: &mut Payload,
-        client: &Client,
-        channel: &Channel,
-        number: u64,
-        message: &[u8],
-    ) {
+    /// Appends the frame that publishes this.
+    pub(crate) fn publish(&self, out: &mut Payload, publication: &Publication<'_>) {
+        let Publication { channel, message, .. } = publication;
         match self {
             Self::Fanfare(fanfare) => fanfare.publish(out, channel, message),
             Self::Floor => floor::publish(out, channel, message),
-            Self::Template(template) => template.publish(out, client, channel, number, message),
+            Self::Template(template) => template.publish(out, publication),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::{Awaited, Channel, Client, Meaning, Payload};
+use super::{Awaited, Channel, Client, Meaning, Payload, Publication};
 use crate::failure::Failure;
 
 /// A target read from a file.
@@ -85,14 +85,8 @@ impl Template {
         self.subscribed.is_some()
     }
 
-    pub(super) fn publish(
-        &self,
-        out: &mut Payload,
-        client: &Client,
-        channel: &Channel,
-        number: u64,
-        message: &[u8],
-    ) {
+    pub(super) fn publish(&self, out: &mut Payload, publication: &Publication<'_>) {
+        let Publication { client, channel, number, message } = *publication;
         self.publish.write(out, &Values { client, channel: Some(channel), number, message });
     }
 

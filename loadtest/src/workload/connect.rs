@@ -5,10 +5,11 @@ use crate::{
     cli::ConnectArguments,
     clock::{SECOND, nanoseconds, seconds},
     failure::Failure,
+    report::Finished,
 };
 
 /// Opens connections, then leaves them idle.
-pub(crate) fn connect(arguments: ConnectArguments) -> Result<Bench, Failure> {
+pub(crate) fn connect(arguments: ConnectArguments) -> Result<Finished, Failure> {
     let ConnectArguments { common, idle } = arguments;
     let mut bench = Bench::new("connect", Shape::Silent, common)?;
     bench.connect()?;
@@ -29,5 +30,5 @@ pub(crate) fn connect(arguments: ConnectArguments) -> Result<Bench, Failure> {
             spent.map(|spent| spent / elapsed / fleet.slots.len() as f64);
     }
     bench.weigh();
-    Ok(bench)
+    Ok(bench.finish())
 }

@@ -5,10 +5,11 @@ use crate::{
     cli::{FanoutArguments, Mode, PairsArguments},
     engine::Pace,
     failure::Failure,
+    report::Finished,
 };
 
 /// N subscribers on one channel.
-pub(crate) fn fanout(arguments: FanoutArguments) -> Result<Bench, Failure> {
+pub(crate) fn fanout(arguments: FanoutArguments) -> Result<Finished, Failure> {
     let FanoutArguments { common, mode, window, rate, publishers } = arguments;
     if publishers == 0 {
         return Err(Failure::Usage("--publishers is at least 1".to_owned()));
@@ -22,7 +23,7 @@ pub(crate) fn fanout(arguments: FanoutArguments) -> Result<Bench, Failure> {
 }
 
 /// N channels with one subscriber each.
-pub(crate) fn pairs(arguments: PairsArguments) -> Result<Bench, Failure> {
+pub(crate) fn pairs(arguments: PairsArguments) -> Result<Finished, Failure> {
     let PairsArguments { common, window, rate, publishers } = arguments;
     let (mode, pace) = match rate {
         Some(rate) => ("rate", checked(rate)?),
@@ -39,7 +40,7 @@ pub(super) fn checked(rate: f64) -> Result<Pace, Failure> {
     Ok(Pace::Rate(rate))
 }
 
-fn run(mut bench: Bench, mode: &'static str, pace: Pace) -> Result<Bench, Failure> {
+fn run(mut bench: Bench, mode: &'static str, pace: Pace) -> Result<Finished, Failure> {
     bench.report.mode = Some(mode);
     match pace {
         Pace::Window(window) => bench.report.window = Some(window),
@@ -47,8 +48,6 @@ fn run(mut bench: Bench, mode: &'static str, pace: Pace) -> Result<Bench, Failur
     }
     bench.connect()?;
     bench.warm_up(pace)?;
-    let until = bench.settings.until;
-    bench.report.measured =
-        bench.measure(pace, until, &mut |watcher, fleet, notices| watcher.watch(fleet, notices))?;
-    Ok(bench)
+    bench.report.measured = bench.measure_plainly(pace)?;
+    Ok(bench.finish())
 }

@@ -37,12 +37,15 @@ fn variables_are_filled_in_and_other_braces_stay() {
     let subscription = text(template.subscription(&client(), &mut number));
     assert_eq!(subscription, r#"{"subscribe":{"channel":"venue:1"},"id":2}"#);
     let (mut frame, channel) = (Vec::new(), Channel { number: 1, name: "venue:2".to_owned() });
-    template.publish(&mut frame, &client(), &channel, 3, b"@LT");
+    let client = client();
+    let publication =
+        Publication { client: &client, channel: &channel, number: 3, message: b"@LT" };
+    template.publish(&mut frame, &publication);
     assert_eq!(
         text(Some(frame)),
         r#"{"publish":{"channel":"venue:2","data":"@LT","len":3},"id":3}"#
     );
-    assert_eq!(template.headers(&client()), "Sec-WebSocket-Protocol: a, b\r\nX-User: u1\r\n");
+    assert_eq!(template.headers(&client), "Sec-WebSocket-Protocol: a, b\r\nX-User: u1\r\n");
 }
 
 #[test]
