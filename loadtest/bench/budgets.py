@@ -54,6 +54,7 @@ def judge(results):
             0.04,
             "CPU-ms",
             median(results.figure("connect", "fanfare", "handshake_cpu_ms")),
+            reason=results.why_not("connect", "fanfare"),
         ),
         *_slow(results),
         *_cluster(results),
@@ -64,7 +65,7 @@ def judge(results):
 def _fanout(results, name, key, limit):
     ratio = results.ratio((key, "fanfare"), (key, "floor"), COST)
     remark = f"rounds: {ratio.low:.3g}–{ratio.high:.3g}" if ratio and ratio.rounds > 1 else ""
-    return Budget(name, limit, "× floor", median(ratio), remark)
+    return Budget(name, limit, "× floor", median(ratio), remark, reason=results.why_not(key, "fanfare"))
 
 
 def _growth(results):
@@ -81,7 +82,8 @@ def _growth(results):
         size = "1 KiB" if payload == 1024 else f"{payload} B"
         remark = f"the floor's own cost grows {floor.median:.2f} ×" if floor else ""
         name = f"3. {connections:,} subscribers, {size}, {how}"
-        yield Budget(name, 1.3, "× its cost at 1,000, 128 B", median(ratio), remark)
+        reason = results.why_not(key, "fanfare")
+        yield Budget(name, 1.3, "× its cost at 1,000, 128 B", median(ratio), remark, reason=reason)
 
 
 def _pairs(results):
@@ -91,7 +93,13 @@ def _pairs(results):
         if ratio := results.ratio(("pairs", "fanfare"), ("pairs", target), "messages_per_cpu_second"):
             remarks.append(f"{ratio.median:.2f} × {label}'s")
     return Budget(
-        "4. 1:1, 1,000 pairs", 130_000, "messages per CPU-second", median(figure), ", ".join(remarks), at_least=True
+        "4. 1:1, 1,000 pairs",
+        130_000,
+        "messages per CPU-second",
+        median(figure),
+        ", ".join(remarks),
+        at_least=True,
+        reason=results.why_not("pairs", "fanfare"),
     )
 
 
@@ -99,19 +107,22 @@ def _idle(results):
     embedded = results.figure("connect", "fanfare", "rss_bytes_per_connection")
     cluster = results.figure("idle-cluster", "cluster-1", "rss_bytes_per_connection")
     extra = cluster.median - embedded.median if cluster and embedded else None
-    yield Budget("5. Idle connection, embedded", IDLE_BYTES, "bytes", median(embedded))
+    reason = results.why_not("connect", "fanfare")
+    yield Budget("5. Idle connection, embedded", IDLE_BYTES, "bytes", median(embedded), reason=reason)
     yield Budget(
         "5. Idle connection, cluster tier, above embedded",
         CLUSTER_EXTRA_BYTES,
         "bytes",
         extra,
         f"nats-server pays {beside:,.0f} bytes" if (beside := nats_bytes(results)) is not None else "",
+        reason=results.why_not("idle-cluster", "cluster-1"),
     )
     yield Budget(
         "5. Heartbeats",
         2.0,
         "µs of CPU per connection and second",
         median(results.figure("idle", "fanfare", "idle_cpu_us_per_connection_second")),
+        reason=results.why_not("idle", "fanfare"),
     )
 
 
@@ -126,7 +137,8 @@ def nats_bytes(results):
 
 def _slow(results):
     ratio = results.fields_ratio("slow", "fanfare", "p99_us", "baseline_p99_us")
-    yield Budget("7. 1 % stalled readers, p99 of the others", 1.1, "× without them", median(ratio))
+    reason = results.why_not("slow", "fanfare")
+    yield Budget("7. 1 % stalled readers, p99 of the others", 1.1, "× without them", median(ratio), reason=reason)
     growth, closed, codes = None, None, set()
     for run in results.runs("slow", "fanfare").values():
         if not (result := run.get("result")) or not result.get("stalled"):
@@ -143,7 +155,11 @@ def _slow(results):
 def _cluster(results):
     above = results.figure("cluster", "cluster-2", "p50_above_baseline_us")
     yield Budget(
-        "8. Across two gateways, p50 above one gateway", 1.0, "ms", above.median / 1000 if above else None
+        "8. Across two gateways, p50 above one gateway",
+        1.0,
+        "ms",
+        above.median / 1000 if above else None,
+        reason=results.why_not("cluster", "cluster-2"),
     )
     for gateway in ("gateway-1", "gateway-2"):
         # All deliveries of both gateways are in the denominator, half of them are this one's.
@@ -151,14 +167,16 @@ def _cluster(results):
         own = 2 * ratio.median if ratio else None
         what = "publisher's gateway" if gateway == "gateway-1" else "other gateway"
         name = f"8. Fan-out on two gateways, cost per own delivery, {what}"
-        yield Budget(name, 1.3, "× one gateway with as many subscribers", own)
+        reason = results.why_not(f"cluster-fanout-{gateway}", "cluster-2")
+        yield Budget(name, 1.3, "× one gateway with as many subscribers", own, reason=reason)
 
 
 def _deflate(results):
-    reason = results.document["not_run"].get("fanfare-deflate", "not measured")
     for mode, how in (("one", "one at a time"), ("flood", "as fast as it goes")):
         ratio = results.ratio((f"deflate-{mode}", "fanfare-deflate"), (f"fanout-{mode}-1000-1024", "fanfare"), COST)
         name = f"9. permessage-deflate, 1 KiB, {how}"
+        reason = results.why_not(f"deflate-{mode}", "fanfare-deflate")
         yield Budget(name, 1.3, "× without", median(ratio), "one compression for all", reason=reason)
+    reason = results.why_not("deflate-connect", "fanfare-deflate")
     memory = results.figure("deflate-connect", "fanfare-deflate", "rss_bytes_per_connection")
     yield Budget("9. Idle connection, permessage-deflate", IDLE_BYTES, "bytes", median(memory), reason=reason)

@@ -76,7 +76,7 @@ def _budgets(results):
     for budget in judge(results):
         limit = f"{'at least' if budget.at_least else 'at most'} {_limit(budget.limit)} {budget.unit}"
         if budget.met is None:
-            rows.append((budget.name, limit, "–", f"not run: {budget.reason}"))
+            rows.append((budget.name, limit, "–", budget.reason))
             continue
         distance = f"{abs(budget.margin):.0%} {'inside' if budget.margin >= 0 else 'beyond'}"
         verdict = f"met, {distance}" if budget.met else f"**NOT MET**, {distance}"
@@ -133,7 +133,7 @@ def _connections(results):
 def _fanout_cell(results, key, target):
     figure = results.figure(key, target, "deliveries_per_cpu_second")
     if figure is None:
-        return "–"
+        return "failed" if results.runs(key, target) else "–"
     # The reference is the loop with one frame per call, also for the floor in groups.
     ratio = results.ratio((key, target), (key, "floor"), COST)
     return _thousands(figure) + (f" ({number(ratio.median)} ×)" if ratio else "")

@@ -40,12 +40,22 @@ class Results:
         return list(dict.fromkeys(run["target"] for run in self.document["runs"] if run["key"] == key))
 
     def _by_round(self, key, target, field):
+        """A run that lost something did not do the work that its cost is the cost of: it does not count."""
         values = {}
         for number, run in self.runs(key, target).items():
             value = run.get("result", {}).get(field)
-            if value is not None:
+            if value is not None and run.get("exit", 0) == 0:
                 values[number] = value
         return values
+
+    def why_not(self, key, target):
+        """Why there are no figures."""
+        if reason := self.document["not_run"].get(target):
+            return f"not run: {reason}"
+        runs = self.runs(key, target).values()
+        if runs and all(run.get("exit", 1 if "failure" in run else 0) for run in runs):
+            return "**FAILED**, see below"
+        return "not measured: what it is compared with is missing" if runs else "not measured"
 
     def figure(self, key, target, field):
         return Figure.of(self._by_round(key, target, field).values())

@@ -104,6 +104,11 @@ class Budgets(unittest.TestCase):
         (found,) = [found for found in judge(Results(page)) if found.name.endswith("other gateway")]
         self.assertEqual(found.measured, 1.0)
 
+    def test_a_run_that_lost_messages_does_not_count(self):
+        page = document(fanout("fanfare", 1.0) | {"exit": 1}, fanout("floor", 1.0))
+        found = budget(page, "1. ")
+        self.assertEqual((found.measured, found.reason), (None, "**FAILED**, see below"))
+
     def test_what_was_not_measured_is_neither_met_nor_missed(self):
         self.assertEqual({found.met for found in judge(Results(document()))}, {None})
 
