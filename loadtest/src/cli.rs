@@ -234,8 +234,8 @@ impl FromStr for Share {
             None => text.parse().ok().map(Self::Count),
         };
         share
-            .filter(|share| !matches!(share, Self::Percent(it) if !(0.0..=100.0).contains(it)))
-            .ok_or_else(|| "neither a number nor a share from 0% to 100%".to_owned())
+            .filter(|share| !matches!(share, Self::Percent(it) if !(0.0..=10_000.0).contains(it)))
+            .ok_or_else(|| "neither a number nor a share such as 10%".to_owned())
     }
 }
 
@@ -243,7 +243,7 @@ impl Share {
     /// Of so many.
     pub(crate) fn of(self, all: usize) -> f64 {
         match self {
-            Self::Count(count) => count.min(all) as f64,
+            Self::Count(count) => count as f64,
             Self::Percent(percent) => all as f64 * percent / 100.0,
         }
     }

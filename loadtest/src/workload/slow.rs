@@ -36,6 +36,7 @@ pub(crate) fn slow(arguments: SlowArguments) -> Result<Finished, Failure> {
     stalled.measure(&mut bench, pace)?;
     stalled.report(&mut bench);
     let mut finished = bench.finish();
+    finished.curves.iter_mut().for_each(|curve| curve.name = "some stalled");
     finished.curves.insert(0, curve);
     Ok(finished)
 }
