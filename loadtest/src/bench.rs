@@ -92,11 +92,11 @@ impl Bench {
             connections: subscribers,
             channels: channels.len(),
             publishers: slots.len() - subscribers,
-            threads: 1,
             payload_bytes: settings.common.payload,
             ..Report::default()
         };
         let plan = Plan {
+            offers_deflate: settings.common.compression || target.offers_deflate(),
             target,
             endpoints: settings.endpoints.clone(),
             channels,
@@ -157,6 +157,7 @@ impl Bench {
             handshake_p50_us: took.value_at_quantile(0.5) as f64 / 1e3,
             handshake_p99_us: took.value_at_quantile(0.99) as f64 / 1e3,
         };
+        report.compression = fleet.slots.iter().any(Slot::is_compressed);
         self.weigh();
         Ok(())
     }
@@ -204,7 +205,12 @@ impl Bench {
         };
         let server_cpu = spent(watcher.server.cpu(), server_cpu);
         let client_cpu = spent(own.cpu(), own_cpu);
-        let elapsed = seconds(fleet.recorder.last_delivery.saturating_sub(start)).max(1e-9);
+        // Waiting for what never came is no part of it.
+        let end = match fleet.recorder.last_delivery {
+            last if last > start => last,
+            _ => fleet.clock.now(),
+        };
+        let elapsed = seconds(end - start);
         let (messages, deliveries) =
             (self::sent(fleet) - sent, fleet.recorder.deliveries - deliveries);
         let per =
@@ -257,7 +263,8 @@ impl Bench {
             watcher.progress.say(&format!("the first refusal: {why}"));
         }
         report.passed = report.is_clean();
-        let curve = Curve { name: report.workload, latency: self.fleet.recorder.latency };
+        fleet.leave_all();
+        let curve = Curve { name: self.report.workload, latency: self.fleet.recorder.latency };
         Finished { report: self.report, curves: vec![curve], output: self.settings.output }
     }
 }

@@ -68,6 +68,9 @@ pub(crate) struct Common {
     /// Connections being opened at once.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(crate) ramp: usize,
+    /// Offer permessage-deflate.
+    #[arg(long)]
+    pub(crate) compression: bool,
     /// Connect from 127.0.0.1 to 127.0.0.K in turn.
     #[arg(long, default_value_t = 1, value_name = "K")]
     pub(crate) sources: u32,

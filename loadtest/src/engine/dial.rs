@@ -22,6 +22,10 @@ pub(crate) struct Endpoint {
 /// The nonce only proves that the server speaks WebSocket, so one will do.
 const KEY: &str = "bG9hZHRlc3QgbG9hZHRlcw==";
 
+/// A header line of the handshake, as browsers send it.
+pub(super) const DEFLATE_OFFER: &str =
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
 /// A longer head is no answer to a handshake.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -65,8 +69,8 @@ pub(super) enum Answer {
     Upgraded {
         /// Bytes of the head; frames follow.
         head: usize,
-        /// Whether messages may be compressed.
-        deflate: bool,
+        /// What was agreed upon compression.
+        extensions: String,
     },
     /// It is not.
     Refused(String),
@@ -92,8 +96,8 @@ pub(super) fn answer(bytes: &[u8]) -> Answer {
     if header("sec-websocket-accept") != Some(&accept_key(KEY.as_bytes())) {
         return Answer::Refused("the handshake's Sec-WebSocket-Accept is wrong".to_owned());
     }
-    let extensions = header("sec-websocket-extensions").unwrap_or_default();
-    Answer::Upgraded { head: end + 4, deflate: extensions.contains("permessage-deflate") }
+    let extensions = header("sec-websocket-extensions").unwrap_or_default().to_owned();
+    Answer::Upgraded { head: end + 4, extensions }
 }
 
 #[cfg(test)]
@@ -108,7 +112,10 @@ mod tests {
     fn a_good_answer_upgrades_and_frames_follow() {
         let good = head("101 Switching Protocols", &accept_key(KEY.as_bytes()));
         let bytes = [good.as_bytes(), b"\x81\x00"].concat();
-        assert_eq!(answer(&bytes), Answer::Upgraded { head: good.len(), deflate: false });
+        assert_eq!(
+            answer(&bytes),
+            Answer::Upgraded { head: good.len(), extensions: String::new() }
+        );
         assert_eq!(answer(&bytes[..good.len() - 1]), Answer::Incomplete);
     }
 

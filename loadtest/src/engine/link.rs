@@ -12,6 +12,7 @@ use socket2::SockRef;
 
 use super::{
     dial::{self, Answer, Endpoint},
+    inflate::{Deflate, Inflater},
     recorder::{Recorder, Stream, Tallies},
     scanner::{Frame, Scanner},
 };
@@ -27,9 +28,11 @@ const MASK: [u8; 4] = [0; 4];
 pub(super) struct World<'a> {
     pub(super) target: &'a Target,
     pub(super) endpoint: &'a Endpoint,
+    pub(super) offers_deflate: bool,
     pub(super) recorder: &'a mut Recorder,
     pub(super) streams: &'a mut [Stream],
     pub(super) refusals: &'a mut Refusals,
+    pub(super) inflater: &'a mut Inflater,
     pub(super) now: u64,
 }
 
@@ -85,11 +88,13 @@ struct Session {
     out: BytesMut,
     /// Frames sent, for protocols that number them.
     number: u64,
+    deflate: Deflate,
 }
 
 impl Link {
     pub(super) fn new(stream: TcpStream, dialled_at: u64) -> Self {
-        let session = Session { stage: Stage::Dialling, out: BytesMut::new(), number: 0 };
+        let (stage, out, deflate) = (Stage::Dialling, BytesMut::new(), Deflate::Off);
+        let session = Session { stage, out, number: 0, deflate };
         Self { stream, scanner: Scanner::default(), session, dialled_at }
     }
 
@@ -97,6 +102,10 @@ impl Link {
         SockRef::from(&self.stream)
             .set_recv_buffer_size(bytes)
             .map_err(Failure::io("a receive buffer cannot be set"))
+    }
+
+    pub(super) const fn is_compressed(&self) -> bool {
+        !matches!(self.session.deflate, Deflate::Off)
     }
 
     pub(super) const fn is_live(&self) -> bool {
@@ -118,7 +127,11 @@ impl Link {
             }
             let Endpoint { host, path, .. } = world.endpoint;
             let path = world.target.path(client, path);
-            let request = dial::request(host, &path, &world.target.headers(client));
+            let mut headers = world.target.headers(client);
+            if world.offers_deflate {
+                headers += dial::DEFLATE_OFFER;
+            }
+            let request = dial::request(host, &path, &headers);
             self.session.out.extend_from_slice(request.as_bytes());
             self.session.stage = Stage::Upgrading(Vec::new());
         }
@@ -169,7 +182,8 @@ impl Link {
         match dial::answer(head) {
             Answer::Incomplete => Ok(()),
             Answer::Refused(why) => Err(End::without_code(why)),
-            Answer::Upgraded { head: length, .. } => {
+            Answer::Upgraded { head: length, extensions } => {
+                self.session.deflate = Deflate::accepted(&extensions);
                 let head = mem::take(head);
                 self.session.greet(client, world.target);
                 self.scan(&head[length..], client, tallies, world)
@@ -269,20 +283,18 @@ impl Session {
         tallies: &mut Tallies,
         world: &mut World<'_>,
     ) -> Result<(), End> {
-        if frame.compressed {
-            return Err(End::without_code("a compressed frame that was not negotiated"));
-        }
         match frame.opcode {
+            Opcode::Text | Opcode::Binary | Opcode::Continuation if frame.compressed => {
+                let message = world
+                    .inflater
+                    .inflate(&mut self.deflate, frame.payload)
+                    .ok_or_else(|| End::without_code("a frame that cannot be decompressed"))?;
+                let taken = self.take_message(&message, client, tallies, world);
+                world.inflater.give_back(message);
+                taken
+            }
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                let World { recorder, streams, now, .. } = world;
-                if recorder.take(frame.payload, tallies, streams, *now) == 0 {
-                    return self.understand(frame.payload, client, world);
-                }
-                let answer = world.target.answer_beside_messages(frame.payload, client);
-                if let Some(answer) = answer {
-                    self.put(world.target.opcode(), &answer);
-                }
-                Ok(())
+                self.take_message(frame.payload, client, tallies, world)
             }
             Opcode::Ping => {
                 self.put(Opcode::Pong, frame.payload);
@@ -291,6 +303,23 @@ impl Session {
             Opcode::Pong => Ok(()),
             Opcode::Close => Err(end_of(frame.payload)),
         }
+    }
+
+    fn take_message(
+        &mut self,
+        message: &[u8],
+        client: &Client,
+        tallies: &mut Tallies,
+        world: &mut World<'_>,
+    ) -> Result<(), End> {
+        let World { recorder, streams, now, target, .. } = world;
+        if recorder.take(message, tallies, streams, *now) == 0 {
+            return self.understand(message, client, world);
+        }
+        if let Some(answer) = target.answer_beside_messages(message, client) {
+            self.put(target.opcode(), &answer);
+        }
+        Ok(())
     }
 
     /// A frame without messages.

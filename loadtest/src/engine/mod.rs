@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod dial;
+mod inflate;
 mod link;
 mod pump;
 mod recorder;
@@ -25,6 +26,7 @@ pub(crate) use link::{End, Refusals};
 pub(crate) use pump::{Pace, Until};
 pub(crate) use recorder::{Recorder, Stream, Tallies, latencies};
 
+use inflate::Inflater;
 use link::{Link, World};
 use timer::Timer;
 
@@ -53,6 +55,11 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) const fn new(client: Client, endpoint: usize, tallies: Tallies) -> Self {
         Self { client, endpoint, tallies, is_stalled: false, link: None }
+    }
+
+    /// Whether the server compresses what it sends here.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_compressed)
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -84,10 +91,12 @@ pub(crate) struct Fleet {
     events: Events,
     timer: Timer,
     buffer: Box<[u8]>,
+    inflater: Inflater,
     target: Target,
     channels: Vec<Channel>,
     endpoints: Vec<Endpoint>,
     sources: u32,
+    offers_deflate: bool,
     notices: Vec<Notice>,
     payload: Vec<u8>,
     scratch: Vec<u8>,
@@ -103,6 +112,8 @@ pub(crate) struct Plan {
     pub(crate) streams: Vec<Stream>,
     /// How many loopback addresses to connect from.
     pub(crate) sources: u32,
+    /// Whether to offer compression.
+    pub(crate) offers_deflate: bool,
     /// Length of a message in bytes.
     pub(crate) payload: usize,
 }
@@ -124,10 +135,12 @@ impl Fleet {
             events: Events::with_capacity(EVENTS),
             timer,
             buffer: vec![0; BUFFER].into(),
+            inflater: Inflater::new(),
             target: plan.target,
             channels: plan.channels,
             endpoints: plan.endpoints,
             sources: plan.sources,
+            offers_deflate: plan.offers_deflate,
             notices: Vec::new(),
             payload: vec![b'x'; plan.payload],
             scratch: Vec::new(),
@@ -170,9 +183,11 @@ impl Fleet {
         let mut world = World {
             target: &self.target,
             endpoint: &self.endpoints[*endpoint],
+            offers_deflate: self.offers_deflate,
             recorder: &mut self.recorder,
             streams: &mut self.streams,
             refusals: &mut self.refusals,
+            inflater: &mut self.inflater,
             now: self.clock.now(),
         };
         let mut outcome = Ok(0);
@@ -244,6 +259,11 @@ impl Fleet {
         if let Some(link) = self.forget(index) {
             link.close();
         }
+    }
+
+    /// Closes all.
+    pub(crate) fn leave_all(&mut self) {
+        (0..self.slots.len()).for_each(|index| self.leave(index));
     }
 
     /// Stops reading from a connection; the system may receive so many bytes for it. What it receives later counts

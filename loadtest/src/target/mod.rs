@@ -87,6 +87,14 @@ impl Target {
         }
     }
 
+    /// Whether compression is part of what is measured, unasked.
+    pub(crate) const fn offers_deflate(&self) -> bool {
+        match self {
+            Self::Template(template) => template.compression,
+            Self::Fanfare(_) | Self::Floor => false,
+        }
+    }
+
     /// The kind of frame that is sent.
     pub(crate) const fn opcode(&self) -> Opcode {
         match self {

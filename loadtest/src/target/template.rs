@@ -58,9 +58,6 @@ impl Template {
         if !self.subprotocols.is_empty() {
             lines += &format!("Sec-WebSocket-Protocol: {}\r\n", self.subprotocols.join(", "));
         }
-        if self.compression {
-            lines += "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-        }
         for (name, value) in &self.headers {
             let value = value.render(&Values { client, ..Values::default() });
             lines += &format!("{name}: {}\r\n", String::from_utf8_lossy(&value));

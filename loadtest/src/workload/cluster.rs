@@ -1,7 +1,6 @@
 //! From one gateway to others, and for comparison through one.
 
 use crate::{
-    bench::Bench,
     cli::{ClusterArguments, Common},
     failure::Failure,
     report::Finished,
@@ -25,9 +24,8 @@ pub(crate) fn cluster(arguments: ClusterArguments) -> Result<Finished, Failure> 
     let across = urls(others, first);
 
     let mut baseline = measured(through_one, rate)?;
-    let mut finished = measured(across, rate)?.finish();
-    baseline.report.workload = "through one gateway";
-    let baseline = baseline.finish();
+    baseline.curves.iter_mut().for_each(|curve| curve.name = "through one gateway");
+    let mut finished = measured(across, rate)?;
     let (report, before) = (&mut finished.report, &baseline.report);
     (report.baseline_p50_us, report.baseline_p99_us) =
         (before.measured.p50_us, before.measured.p99_us);
@@ -46,10 +44,10 @@ pub(crate) fn cluster(arguments: ClusterArguments) -> Result<Finished, Failure> 
     Ok(finished)
 }
 
-fn measured(common: Common, rate: f64) -> Result<Bench, Failure> {
+fn measured(common: Common, rate: f64) -> Result<Finished, Failure> {
     let (mut bench, pace) = super::at_rate("cluster", common, rate)?;
     bench.connect()?;
     bench.warm_up(pace)?;
     bench.report.measured = bench.measure_plainly(pace)?;
-    Ok(bench)
+    Ok(bench.finish())
 }

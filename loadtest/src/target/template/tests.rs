@@ -80,6 +80,17 @@ fn an_exact_reply_is_to_a_whole_line() {
 }
 
 #[test]
+fn the_templates_that_come_with_it_are_well_formed() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/targets");
+    let files: Vec<_> = std::fs::read_dir(directory).unwrap().flatten().collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let template = Template::parse(&std::fs::read_to_string(file.path()).unwrap());
+        assert!(template.is_ok(), "{}: {template:?}", file.path().display());
+    }
+}
+
+#[test]
 fn mistakes_in_a_template_are_refused() {
     for wrong in [
         "name = 'x'",
