@@ -6,6 +6,8 @@ from .peers import BESIDE
 
 FLOOR_GROUPS = ("floor-4", "floor-16")
 OWN = ("fanfare", "floor")
+# One connection publishes to all channels, pipelined; no channel has a second message on its way.
+ONE_EACH = ("--connections", "1000", "--publishers", "1", "--window", "1")
 # 640 KB a second for each reader: what the kernel and the gateway hold for a stalled one, up to 5 MiB,
 # is full before the first half of 24 s is over, when they begin to read again.
 SLOW = ("--connections", "500", "--payload", "8000", "--rate", "80", "--duration", "24", "--warmup", "1")
@@ -44,6 +46,7 @@ def measurements(scale):
     return [
         *_fanouts(scale, timed),
         *(Measurement("pairs", target, "pairs", ("--connections", "1000", *timed)) for target in BESIDE),
+        *(Measurement("pairs-one-each", target, "pairs", (*ONE_EACH, *timed)) for target in (*OWN, "nats")),
         *(Measurement("connect", target, "connect", (*idle, "--idle", "3")) for target in BESIDE),
         Measurement("idle", "fanfare", "connect", (*idle, "--idle", str(scale.idle_seconds)), once=True),
         Measurement(

@@ -179,7 +179,9 @@ impl Admission {
             let problem = Problem::http(status, "draining", "this gateway is going away");
             return Err(problem.retryable());
         }
-        if self.deps.hub.connection_count() >= self.max_connections {
+        // Those that are closing count: they hold a socket until their last bytes are taken.
+        let held = usize::try_from(self.deps.metrics.connections.get()).unwrap_or(0);
+        if held >= self.max_connections {
             let detail =
                 format!("this gateway holds {} connections, its limit", self.max_connections);
             let problem = Problem::new(ErrorCode::Overloaded, detail);
