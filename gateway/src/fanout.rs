@@ -46,6 +46,9 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// Copies that wait for [`SETTLED`] at once; further ones are not waited for.
 const MAX_LATE: usize = 4096;
 
+/// How often a gap is logged at most; all are counted.
+const LOG_GAPS: Duration = Duration::from_secs(1);
+
 /// Delivers what arrives until the bus is closed.
 pub(crate) async fn run(mut events: BusEvents, fanout: Fanout) {
     let mut batch = Vec::with_capacity(BATCH);
@@ -80,7 +83,7 @@ pub(crate) struct Fanout {
     pub(crate) tracing: Arc<Tracing>,
     /// What is compressed for those who can read it.
     pub(crate) compression: Option<deflate::Policy>,
-    /// Whether this worker tells all connections of gaps that concern every channel.
+    /// Whether this worker tells all connections that the bus was lost: it is for all workers.
     pub(crate) tells_all: bool,
 }
 
@@ -97,6 +100,14 @@ struct Touched {
     bytes: u64,
     /// Copies that are delivered only if no other copy of their message is until then.
     late: VecDeque<Late>,
+    gaps: GapLog,
+}
+
+/// When a gap was last logged, and how many were not since.
+#[derive(Debug, Default)]
+struct GapLog {
+    last: Option<Instant>,
+    unlogged: u64,
 }
 
 /// One of the copies of a message to several targets.
@@ -128,7 +139,7 @@ impl Fanout {
         while let Some(first) = batch.get(at) {
             let (run, delivered) = match &first.event {
                 BusEvent::Gap { interest, reason } => {
-                    self.tell_gap(interest.as_ref(), *reason);
+                    self.tell_gap(interest.as_ref(), *reason, &mut touched.gaps);
                     (1, 0)
                 }
                 BusEvent::Message { via, message } if message.options.is_some() => {
@@ -335,13 +346,17 @@ impl Fanout {
         delivered
     }
 
-    fn tell_gap(&self, interest: Option<&Interest>, reason: GapReason) {
-        if interest.is_none() && !self.tells_all {
+    fn tell_gap(&self, interest: Option<&Interest>, reason: GapReason, log: &mut GapLog) {
+        // Any other happened to this worker alone.
+        if interest.is_none() && reason == GapReason::Reconnected && !self.tells_all {
             return;
         }
         self.metrics.gap(reason);
-        let place = interest.map_or("any subscribed channel", Interest::as_str);
-        tracing::warn!(reason = reason.as_str(), channel = place, "messages may have been lost");
+        if let Some(unlogged) = log.note(Instant::now()) {
+            let (reason, channel) =
+                (reason.as_str(), interest.map_or("any subscribed channel", Interest::as_str));
+            tracing::warn!(reason, channel, unlogged, "messages may have been lost");
+        }
         let mut frame = BytesMut::new();
         native::encode_gap(interest, reason, &mut frame);
         let frame = frame.freeze();
@@ -361,6 +376,18 @@ impl Fanout {
                 }
             }),
         }
+    }
+}
+
+impl GapLog {
+    /// Whether another one is to be logged: with how many were not since the last.
+    fn note(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_GAPS) {
+            self.unlogged += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 

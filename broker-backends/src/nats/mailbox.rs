@@ -92,6 +92,8 @@ struct Queue {
     bytes: usize,
     /// Gaps after all parcels.
     gaps: Gaps,
+    /// The last messages had no room.
+    overrun: bool,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -109,18 +111,16 @@ impl Mailbox {
         Self { capacity, queue: Mutex::default() }
     }
 
-    /// Queues messages, and says how many had no room.
+    /// Queues messages, and says how many had no room. After one had none, nothing has until the
+    /// queue is half empty: else under overload a gap would be told before each few messages, which
+    /// costs more than they do.
     pub(super) fn deliver(&self, batch: Batch) -> usize {
         self.put(|queue| {
             let Batch { block, arrivals } = batch;
             let mut arrivals = VecDeque::from(arrivals);
             let size = block.capacity();
-            let room = if queue.parcels.is_empty() || queue.bytes + size <= MAX_BYTES {
-                self.capacity.saturating_sub(queue.events)
-            } else {
-                0
-            };
-            let dropped = arrivals.split_off(room.min(arrivals.len()));
+            let dropped = arrivals.split_off(self.room(queue, size).min(arrivals.len()));
+            queue.overrun = !dropped.is_empty();
             if !arrivals.is_empty() {
                 let gaps = std::mem::take(&mut queue.gaps).into_events();
                 queue.events += gaps.len() + arrivals.len();
@@ -133,6 +133,17 @@ impl Mailbox {
             }
             count
         })
+    }
+
+    /// How many messages have room, if together they take `size` bytes.
+    fn room(&self, queue: &Queue, size: usize) -> usize {
+        let half_empty = queue.events <= self.capacity / 2 && queue.bytes <= MAX_BYTES / 2;
+        let fits = queue.parcels.is_empty() || queue.bytes + size <= MAX_BYTES;
+        if fits && (half_empty || !queue.overrun) {
+            self.capacity.saturating_sub(queue.events)
+        } else {
+            0
+        }
     }
 
     /// The connection was lost, and is there again.
@@ -185,11 +196,9 @@ impl Gaps {
     fn note(&mut self, interest: Interest, reason: GapReason) {
         if self.places.len() < MAX_GAPS {
             self.places.insert((interest, reason));
-            return;
-        }
-        match reason {
-            GapReason::Reconnected => self.reconnected = true,
-            GapReason::Overrun | GapReason::Malformed => self.overrun = true,
+        } else {
+            // Whatever the reason: only the connection is lost for all workers at once.
+            self.overrun = true;
         }
     }
 
@@ -259,11 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn after_an_overrun_nothing_has_room_until_half_is_taken() {
+        let mailbox = Mailbox::new(4);
+        let take = || mailbox.poll_next(&Context::from_waker(Waker::noop())).is_ready();
+        for channel in ["a", "b", "c", "d"] {
+            assert_eq!(mailbox.deliver(batch(&[channel])), 0);
+        }
+        assert_eq!(mailbox.deliver(batch(&["e"])), 1);
+        assert!(take());
+        assert_eq!(mailbox.deliver(batch(&["e"])), 1, "there is room for one, but not for half");
+        assert!(take());
+        assert_eq!(mailbox.deliver(batch(&["f"])), 0);
+        assert_eq!(mailbox.deliver(batch(&["g"])), 1, "the gap of e takes room too");
+        assert_eq!(taken(&mailbox), ["c", "d", "e bus_overrun", "f", "g bus_overrun"]);
+    }
+
+    #[test]
     fn too_many_gaps_are_one_everywhere() {
         let mailbox = Mailbox::new(0);
         let names: Vec<String> = (0..2000).map(|n| format!("a:{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(mailbox.deliver(batch(&names)), 2000);
+        let told = taken(&mailbox);
+        assert_eq!((told.len(), told[0].as_str()), (MAX_GAPS + 1, "bus_overrun"));
+        names.iter().for_each(|name| mailbox.silenced(interest(name)));
         let told = taken(&mailbox);
         assert_eq!((told.len(), told[0].as_str()), (MAX_GAPS + 1, "bus_overrun"));
     }

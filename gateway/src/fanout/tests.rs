@@ -243,21 +243,49 @@ async fn what_two_interests_bring_comes_once_and_in_order() {
     assert_eq!((text.matches("\"a\"").count(), text.matches("\"b\"").count()), (2, 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_gap_everywhere_is_told_to_all_who_are_connected() {
-    let fanout = fanout().await;
-    let (open, opening) = (Client::new(&fanout, 1, &[]), Client::new(&fanout, 2, &[]));
-    open.outbox.set_info(Arc::new(ConnectionInfo {
-        connection: ConnectionId(1),
+/// Has said hello.
+fn open(client: &Client) {
+    client.outbox.set_info(Arc::new(ConnectionInfo {
+        connection: client.outbox.id(),
         user: None,
         node: "a".parse().unwrap(),
         transport: "websocket".into(),
         connected_at: Timestamp(0),
         user_agent: None,
     }));
-    let gap = BusEvent::Gap { interest: None, reason: GapReason::Reconnected };
-    deliver(&fanout, &[Inbound { event: gap, handled: None }]);
-    assert_eq!((open.got("\"type\":\"gap\""), opening.socket.taken().len()), (1, 0));
+}
+
+fn gap_everywhere(reason: GapReason) -> Inbound {
+    Inbound { event: BusEvent::Gap { interest: None, reason }, handled: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_everywhere_is_told_to_all_who_are_connected() {
+    let fanout = fanout().await;
+    let (connected, opening) = (Client::new(&fanout, 1, &[]), Client::new(&fanout, 2, &[]));
+    open(&connected);
+    deliver(&fanout, &[gap_everywhere(GapReason::Reconnected)]);
+    assert_eq!((connected.got("\"type\":\"gap\""), opening.socket.taken().len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_to_one_worker_is_told_by_it() {
+    let fanout = Fanout { tells_all: false, ..fanout().await };
+    let client = Client::new(&fanout, 1, &[]);
+    open(&client);
+    let reasons = [GapReason::Reconnected, GapReason::Overrun];
+    deliver(&fanout, &reasons.map(gap_everywhere));
+    let text = String::from_utf8_lossy(&client.socket.taken()).into_owned();
+    assert_eq!((text.matches("\"gap\"").count(), text.matches("bus_overrun").count()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn gaps_are_logged_once_in_a_while() {
+    let mut log = GapLog::default();
+    let noted = [0; 3].map(|_| log.note(Instant::now()));
+    assert_eq!(noted, [Some(0), None, None]);
+    time::advance(LOG_GAPS).await;
+    assert_eq!(log.note(Instant::now()), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
