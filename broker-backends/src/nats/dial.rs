@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -24,6 +24,8 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_secs(10);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How long one attempt may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
+/// How long one round through all servers may take.
+const ROUND: Duration = Duration::from_secs(15);
 /// What is read at once.
 pub(super) const READ: usize = 65_536;
 /// Servers of the cluster, beside those of the options, that are remembered.
@@ -86,31 +88,46 @@ impl Dialer {
         })
     }
 
-    /// Tries each server once, in random order. With the id of a server `wanted`, only that one is
-    /// taken.
+    /// Tries each server once. With the id of a server `wanted`, only that one is taken; then
+    /// [`Lost::Elsewhere`] says that there would have been another.
     pub(super) async fn dial(&mut self, wanted: Option<&str>) -> Result<Connection, Lost> {
-        let mut servers = [self.configured.as_slice(), &self.discovered].concat();
-        servers.shuffle(&mut rand::rng());
-        let mut why = Lost::Elsewhere;
-        for server in servers {
-            let found = timeout(CONNECT, lookup_host((server.host(), server.port()))).await;
+        let end = Instant::now() + ROUND;
+        let limit = || end.min(Instant::now() + CONNECT);
+        let mut why = Lost::Silent;
+        let mut note = |error: Lost| {
+            tracing::debug!(%error, "a server that cannot be read from");
+            if !matches!(why, Lost::Elsewhere) {
+                why = error;
+            }
+        };
+        for server in self.servers() {
+            let found = timeout_at(limit(), lookup_host((server.host(), server.port()))).await;
             let addresses = match found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(addresses) => addresses,
                 Err(error) => {
-                    why = error.into();
+                    note(error.into());
                     continue;
                 }
             };
             for address in addresses {
                 let attempt = self.attempt(&server, address, wanted);
-                match timeout(CONNECT, attempt).await.unwrap_or(Err(Lost::Silent)) {
+                match timeout_at(limit(), attempt).await.unwrap_or(Err(Lost::Silent)) {
                     Ok(connection) => return Ok(connection),
-                    Err(Lost::Elsewhere) => {}
-                    Err(error) => why = error,
+                    Err(error) => note(error),
                 }
             }
         }
         Err(why)
+    }
+
+    /// All servers, in random order; but what servers name may lead nowhere from here, and so comes
+    /// last.
+    fn servers(&self) -> Vec<ServerAddr> {
+        let (mut servers, mut discovered) = (self.configured.clone(), self.discovered.clone());
+        servers.shuffle(&mut rand::rng());
+        discovered.shuffle(&mut rand::rng());
+        servers.append(&mut discovered);
+        servers
     }
 
     /// Notes which servers there are in the cluster.
@@ -139,11 +156,6 @@ impl Dialer {
             Answer::Refused(words) => return Err(Lost::Refused(words)),
             _ => return Err(Lost::Closed),
         };
-        self.tls_by_url = server.tls_required();
-        self.learn(&info);
-        if wanted.is_some_and(|wanted| wanted != info.server_id) {
-            return Err(Lost::Elsewhere);
-        }
         let tls = self.tls.ca.is_some() || info.tls_required || server.tls_required();
         let mut stream: Box<dyn Stream> = if tls {
             // What came so far came unprotected.
@@ -157,15 +169,25 @@ impl Dialer {
         stream.write_all(&[b"CONNECT ", login.as_slice(), b"\r\nPING\r\n"].concat()).await?;
         stream.flush().await?;
         let mut connection = Connection { stream, buffer, info };
+        if tls {
+            // Anybody can have written what came before, and would be sent the next login.
+            connection.info.connect_urls.clear();
+        }
         loop {
             match next(&mut connection.stream, &mut connection.buffer).await? {
-                Answer::Pong => return Ok(connection),
+                Answer::Pong => break,
                 Answer::Refused(words) => return Err(Lost::Refused(words)),
                 Answer::Info(info) => connection.info = *info,
                 Answer::Ping => connection.stream.write_all(b"PONG\r\n").await?,
                 Answer::Other => {}
             }
         }
+        self.tls_by_url = server.tls_required();
+        self.learn(&connection.info);
+        if wanted.is_some_and(|wanted| wanted != connection.info.server_id) {
+            return Err(Lost::Elsewhere);
+        }
+        Ok(connection)
     }
 
     async fn login(&self, nonce: &str, tls_required: bool) -> Result<ConnectInfo, Lost> {
@@ -261,3 +283,6 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Re
 pub(super) fn info(json: &[u8]) -> Result<ServerInfo, Lost> {
     serde_json::from_slice(json).map_err(|error| io::Error::from(error).into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::stats::add;
 
-/// Rounds through all servers for the one that is wanted, before any will do.
+/// Rounds through all servers that led to others than the one that is wanted, before any will do.
 const ROUNDS: usize = 3;
 /// How often a refusal is logged at most; all are counted.
 const LOG: Duration = Duration::from_secs(1);
@@ -48,20 +48,24 @@ pub(super) struct Reader {
     was_connected: bool,
     /// Since everything was last subscribed.
     attempts: usize,
+    /// Those of them that led to other servers than the one that was wanted.
+    elsewhere: usize,
 }
 
+/// A connection, and what it was meant to lead to.
+pub(super) type First = (Connection, Option<Home>);
+
 /// The first connection, or why there is none.
-pub(super) async fn connect_first(link: &Link, dialer: &mut Dialer) -> Result<Connection, Lost> {
+pub(super) async fn connect_first(link: &Link, dialer: &mut Dialer) -> Result<First, Lost> {
     let home = link.shared.home.borrow().clone();
     let wanted = home.as_ref().map(|home| home.server.as_str());
-    // Other servers may have named the one that is wanted.
-    for wanted in [wanted, wanted] {
-        match dialer.dial(wanted).await {
-            Err(Lost::Elsewhere) => {}
-            outcome => return outcome,
+    // Other servers may have named the one that is wanted; that may still not be in reach.
+    for _ in 0..2 {
+        if let Ok(connection) = dialer.dial(wanted).await {
+            return Ok((connection, home));
         }
     }
-    dialer.dial(None).await
+    Ok((dialer.dial(None).await?, home))
 }
 
 /// Starts the task; without a first connection, it goes on trying.
@@ -69,29 +73,15 @@ pub(super) fn start(
     link: &Link,
     subjects: Arc<Subjects>,
     dialer: Dialer,
-    first: Option<Connection>,
+    first: Option<First>,
 ) -> Arc<Orders> {
-    let shared = &link.shared;
-    let (orders, workers) = (Arc::<Orders>::default(), shared.mailboxes.len());
-    let stats = Arc::clone(&shared.stats);
-    let home = shared.home.subscribe();
-    let meant = home.borrow().clone();
-    let reader = Reader {
-        link: link.clone(),
-        dialer,
-        orders: Arc::clone(&orders),
-        subscriptions: Subscriptions::new(subjects, stats, shared.deadline, workers),
-        home,
-        meant,
-        server: String::new(),
-        max_message: 0,
-        batches: (0..workers).map(|_| Batch::default()).collect(),
-        last_ping: Instant::now(),
-        last_logged: None,
-        was_connected: false,
-        attempts: 0,
-    };
+    let mut reader = Reader::new(link, subjects, dialer);
+    let orders = Arc::clone(&reader.orders);
     link.set_reading(first.is_some());
+    let first = first.map(|(connection, meant)| {
+        reader.meant = meant;
+        connection
+    });
     link.spawn(reader.run(first));
     orders
 }
@@ -103,6 +93,27 @@ impl Drop for Reader {
 }
 
 impl Reader {
+    fn new(link: &Link, subjects: Arc<Subjects>, dialer: Dialer) -> Self {
+        let shared = &link.shared;
+        let (stats, workers) = (Arc::clone(&shared.stats), shared.mailboxes.len());
+        Self {
+            link: link.clone(),
+            dialer,
+            orders: Arc::default(),
+            subscriptions: Subscriptions::new(subjects, stats, shared.deadline, workers),
+            home: shared.home.subscribe(),
+            meant: None,
+            server: String::new(),
+            max_message: 0,
+            batches: (0..workers).map(|_| Batch::default()).collect(),
+            last_ping: Instant::now(),
+            last_logged: None,
+            was_connected: false,
+            attempts: 0,
+            elsewhere: 0,
+        }
+    }
+
     async fn run(mut self, first: Option<Connection>) {
         let mut connection = match first {
             Some(connection) => connection,
@@ -124,14 +135,14 @@ impl Reader {
     /// Tries until there is a connection; meanwhile, subscribes are refused.
     async fn connect(&mut self) -> Connection {
         loop {
-            let attempt = self.attempts;
+            let (attempt, may_insist) = (self.attempts, self.elsewhere < ROUNDS);
             self.attempts += 1;
             let dialing = async {
                 sleep(pause_before(attempt)).await;
                 // Wherever the other connection leads to, and not before it does.
                 let home = self.home.wait_for(Option::is_some).await;
                 let home = home.ok().and_then(|home| home.clone());
-                let wanted = home.as_ref().filter(|_| attempt < ROUNDS);
+                let wanted = home.as_ref().filter(|_| may_insist);
                 let outcome = self.dialer.dial(wanted.map(|home| home.server.as_str())).await;
                 (home, outcome)
             };
@@ -149,7 +160,10 @@ impl Reader {
                     self.meant = home;
                     return connection;
                 }
-                Err(lost) => tracing::warn!(%lost, "no reading connection to NATS"),
+                Err(lost) => {
+                    self.elsewhere += usize::from(matches!(lost, Lost::Elsewhere));
+                    tracing::warn!(%lost, "no reading connection to NATS");
+                }
             }
         }
     }
@@ -248,7 +262,7 @@ impl Reader {
             add(&self.link.shared.stats.reconnects, 1);
             self.link.shared.mailboxes.iter().for_each(|mailbox| mailbox.reconnected());
         }
-        self.attempts = 0;
+        (self.attempts, self.elsewhere) = (0, 0);
         self.link.set_reading(true);
     }
 

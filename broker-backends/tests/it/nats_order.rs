@@ -44,7 +44,15 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn to(server: &NatsServer) -> Self {
-        let target = server.url().strip_prefix("nats://").unwrap().to_owned();
+        Self::to_each(&[server]).await
+    }
+
+    /// Leads each connection to the next of the servers, and all further ones to the last.
+    pub(crate) async fn to_each(servers: &[&NatsServer]) -> Self {
+        let targets: Vec<_> = servers
+            .iter()
+            .map(|server| server.url().strip_prefix("nats://").unwrap().to_owned())
+            .collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let connections: Arc<Mutex<JoinSet<()>>> = Arc::default();
@@ -55,8 +63,8 @@ impl Proxy {
         let mut listening = JoinSet::new();
         listening.spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
-                let target = target.clone();
-                count.fetch_add(1, Ordering::SeqCst);
+                let connection = count.fetch_add(1, Ordering::SeqCst);
+                let target = targets[connection.min(targets.len() - 1)].clone();
                 let forwarding = forward.lock().spawn(async move {
                     let Ok(mut server) = TcpStream::connect(target).await else { return };
                     drop(copy_bidirectional(&mut client, &mut server).await);

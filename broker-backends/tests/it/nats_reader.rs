@@ -356,3 +356,28 @@ async fn in_a_cluster_both_connections_lead_to_one_server() {
         assert_eq!(gateway.wait_for_gap(GapReason::Reconnected, PATIENCE).await, None);
     }
 }
+
+/// The balancer does not lead to the same server again, and the addresses that the servers name do
+/// not lead to any: then another server has to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_balancer_any_server_will_do() {
+    let routes = [free_port(), free_port()].map(|port| format!("nats://127.0.0.1:{port}"));
+    let mut servers = Vec::new();
+    for (own, other) in [(0, 1), (1, 0)] {
+        let mut arguments = vec!["--cluster_name", "one", "--client_advertise", "127.0.0.1:1"];
+        arguments.extend(["--cluster", &routes[own], "--routes", &routes[other]]);
+        servers.push(NatsServer::start_with(&arguments).await);
+    }
+    let balancer = Proxy::to_each(&[&servers[0], &servers[1]]).await;
+    let mut nats = options(&servers[0], "gateway-0");
+    nats.urls = vec![balancer.url.clone(), "nats://127.0.0.1:1".into()];
+    let gateway = one_gateway(nats).await;
+    assert!(gateway.bus.is_connected());
+    gateway.bus.subscribe(interest("venue:42")).await.unwrap();
+    // The servers may not know each other yet.
+    eventually("from one server to the other", PATIENCE, async || {
+        gateway.bus.publish(message("venue:42", "own", "1")).await.unwrap();
+        gateway.messages(&channel_name("venue:42")).pop()
+    })
+    .await;
+}
