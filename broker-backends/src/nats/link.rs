@@ -62,7 +62,7 @@ pub(super) struct Shared {
     /// Where the connection leads to, while it stands.
     pub(super) home: watch::Sender<Option<Home>>,
     /// The reading connection stands, and all is subscribed on it.
-    reading: AtomicBool,
+    pub(super) reading: AtomicBool,
     /// The reading connection's server owes an answer for too long.
     silent: AtomicBool,
 }

@@ -8,6 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_nats::ServerInfo;
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     pin, select,
@@ -46,6 +47,8 @@ pub(super) struct Reader {
     last_ping: Instant,
     last_logged: Option<Instant>,
     was_connected: bool,
+    /// Since the last connection ended, nobody was told that messages are missing.
+    untold: bool,
     /// Since everything was last subscribed.
     attempts: usize,
     /// Those of them that led to other servers than the one that was wanted.
@@ -89,6 +92,8 @@ pub(super) fn start(
 impl Drop for Reader {
     fn drop(&mut self) {
         self.orders.close();
+        // Also after a panic: what does not read must not look as if it did.
+        self.link.set_reading(false);
     }
 }
 
@@ -109,6 +114,7 @@ impl Reader {
             last_ping: Instant::now(),
             last_logged: None,
             was_connected: false,
+            untold: false,
             attempts: 0,
             elsewhere: 0,
         }
@@ -124,10 +130,8 @@ impl Reader {
                 Ok(never) => match never {},
                 Err(lost) => lost,
             };
-            self.link.set_reading(false);
-            self.link.set_silent(false);
             tracing::warn!(%lost, "the reading connection to NATS ended");
-            self.subscriptions.forget_connection();
+            self.end();
             connection = self.connect().await;
         }
     }
@@ -168,15 +172,32 @@ impl Reader {
         }
     }
 
+    /// A connection stands: everything is asked for anew.
+    fn begin(&mut self, info: ServerInfo) {
+        (self.server, self.max_message) = (info.server_id, max_message(info.max_payload));
+        self.last_ping = Instant::now();
+        self.subscriptions.restore(self.last_ping);
+    }
+
+    /// The connection is gone.
+    fn end(&mut self) {
+        self.link.set_reading(false);
+        self.link.set_silent(false);
+        self.subscriptions.forget_connection();
+        // It did not last until all was subscribed: whoever listens is not left to wait for that.
+        if self.untold {
+            self.tell();
+        }
+        self.untold = self.was_connected;
+    }
+
     async fn serve(&mut self, connection: Connection) -> Result<std::convert::Infallible, Lost> {
         let Connection { stream, mut buffer, info } = connection;
         let (mut input, mut output) = split(stream);
         let mut unflushed = false;
-        (self.server, self.max_message) = (info.server_id, max_message(info.max_payload));
         let mut ticks = interval((self.link.shared.deadline / 8).max(Duration::from_millis(10)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.last_ping = Instant::now();
-        self.subscriptions.restore(self.last_ping);
+        self.begin(info);
         loop {
             self.read(&mut buffer)?;
             self.subscriptions.write_more(Instant::now());
@@ -197,8 +218,24 @@ impl Reader {
         }
     }
 
-    /// Handles all that is whole in the buffer, and leaves room for more.
+    /// Hands over what is whole in the buffer, also what comes before an error.
     fn read(&mut self, buffer: &mut Vec<u8>) -> Result<(), Lost> {
+        let outcome = self.take_apart(buffer);
+        // No message overtakes the word that others before it are missing.
+        if self.untold && self.batches.iter().any(|batch| !batch.is_empty()) {
+            self.tell();
+        }
+        for (batch, mailbox) in self.batches.iter_mut().zip(&self.link.shared.mailboxes) {
+            if !batch.is_empty() {
+                let dropped = mailbox.deliver(std::mem::take(batch));
+                add(&self.link.shared.stats.overruns, dropped as u64);
+            }
+        }
+        outcome
+    }
+
+    /// Handles all that is whole in the buffer, and leaves room for more.
+    fn take_apart(&mut self, buffer: &mut Vec<u8>) -> Result<(), Lost> {
         let mut handled = 0;
         while let Some((op, length)) = wire::parse(&buffer[handled..], self.max_message)? {
             handled += length;
@@ -209,12 +246,6 @@ impl Reader {
             *buffer = Vec::new();
         }
         buffer.reserve(READ / 2);
-        for (batch, mailbox) in self.batches.iter_mut().zip(&self.link.shared.mailboxes) {
-            if !batch.is_empty() {
-                let dropped = mailbox.deliver(std::mem::take(batch));
-                add(&self.link.shared.stats.overruns, dropped as u64);
-            }
-        }
         Ok(())
     }
 
@@ -260,10 +291,16 @@ impl Reader {
     fn restored(&mut self) {
         if std::mem::replace(&mut self.was_connected, true) {
             add(&self.link.shared.stats.reconnects, 1);
-            self.link.shared.mailboxes.iter().for_each(|mailbox| mailbox.reconnected());
+            self.tell();
         }
         (self.attempts, self.elsewhere) = (0, 0);
         self.link.set_reading(true);
+    }
+
+    /// Tells that messages are missing, since a connection was lost.
+    fn tell(&mut self) {
+        self.untold = false;
+        self.link.shared.mailboxes.iter().for_each(|mailbox| mailbox.reconnected());
     }
 
     /// What time brings: late answers, signs of life, and a server that is another now.
@@ -303,3 +340,6 @@ async fn write(output: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<u
         written => Ok(written),
     }
 }
+
+#[cfg(test)]
+mod tests;
