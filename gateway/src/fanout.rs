@@ -367,7 +367,11 @@ impl Fanout {
         };
         match interest {
             Some(interest) => {
-                self.hub.subscribers().for_each(interest, |_, subscriber| tell(&subscriber.outbox))
+                // The bus ended this one alone.
+                if reason == GapReason::Reconnected {
+                    self.hub.doubt(interest);
+                }
+                self.hub.subscribers().for_each(interest, |_, subscriber| tell(&subscriber.outbox));
             }
             // Who is not connected yet has nothing to miss.
             None => self.hub.for_each_connection(|outbox| {

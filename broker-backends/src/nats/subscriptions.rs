@@ -4,7 +4,7 @@
 //! The server handles lines in order, so the answer to a `PING` confirms all `SUB`s before it.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry as Place},
+    collections::{HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -49,6 +49,8 @@ pub(super) struct Subscription {
     pub(super) worker: usize,
     /// Whether the server ever confirmed it.
     confirmed: bool,
+    /// The server ended it on this connection.
+    silenced: bool,
     /// How many flights it waits for.
     waiting: u32,
 }
@@ -65,6 +67,8 @@ enum Awaits {
     Life,
     Restored,
     Subscribed(Vec<Asked>),
+    /// Those who asked for these were told that it took too long.
+    Expired(Vec<u64>),
 }
 
 #[derive(Debug)]
@@ -118,6 +122,7 @@ impl Subscriptions {
 
     /// A new connection stands: everything is asked for again.
     pub(super) fn restore(&mut self, now: Instant) {
+        self.by_number.values_mut().for_each(|subscription| subscription.silenced = false);
         self.again = self.by_number.keys().copied().collect::<Vec<_>>().into_iter();
         self.restoring = true;
         self.write_more(now);
@@ -187,22 +192,23 @@ impl Subscriptions {
     }
 
     fn subscribe(&mut self, interest: Interest) -> u64 {
-        let place = match self.numbers.entry(interest) {
-            Place::Occupied(known) => {
-                let number = *known.get();
-                if let Some(subscription) = self.by_number.get_mut(&number) {
-                    subscription.waiting += 1;
+        if let Some(&number) = self.numbers.get(&interest) {
+            match self.by_number.get_mut(&number) {
+                Some(known) if !known.silenced => {
+                    known.waiting += 1;
+                    return number;
                 }
-                return number;
+                // The server does not know it any more: there is nothing to end.
+                _ => self.end(number, false),
             }
-            Place::Vacant(place) => place,
-        };
-        let (interest, number) = (place.key().clone(), self.next_number);
-        place.insert(number);
+        }
+        let number = self.next_number;
         self.next_number += 1;
+        self.numbers.insert(interest.clone(), number);
         write_subscribe(&mut self.output, &self.subjects, &interest, number);
         let worker = worker_of(&interest, self.workers);
-        let subscription = Subscription { interest, worker, confirmed: false, waiting: 1 };
+        let subscription =
+            Subscription { interest, worker, confirmed: false, silenced: false, waiting: 1 };
         self.by_number.insert(number, subscription);
         number
     }
@@ -230,16 +236,18 @@ impl Subscriptions {
             }
             Some(Awaits::Subscribed(asked)) => {
                 for Asked { number, done, .. } in asked {
-                    let subscription = self.by_number.get_mut(&number);
                     // One that is not there any more was refused.
-                    let outcome = subscription.map_or(Err(BusError::Unavailable), |it| {
-                        (it.confirmed, it.waiting) = (true, it.waiting - 1);
-                        Ok(())
-                    });
+                    let mut outcome = Err(BusError::Unavailable);
+                    if let Some(subscription) = self.by_number.get_mut(&number) {
+                        subscription.waiting -= 1;
+                        if !subscription.silenced {
+                            (subscription.confirmed, outcome) = (true, Ok(()));
+                        }
+                    }
                     settle(done, outcome);
                 }
             }
-            Some(Awaits::Life) | None => {}
+            Some(Awaits::Life | Awaits::Expired(_)) | None => {}
         }
         false
     }
@@ -255,25 +263,26 @@ impl Subscriptions {
             return Refusal::Fatal;
         }
         // Not said of what: it may be any that was not confirmed before.
-        if let Some(Flight { awaits: Awaits::Subscribed(asked), .. }) = self.flights.front() {
-            let numbers: Vec<u64> = asked.iter().map(|asked| asked.number).collect();
-            for number in numbers {
-                if self.by_number.get(&number).is_some_and(|it| !it.confirmed) {
-                    self.end(number, true);
-                }
+        let numbers = match self.flights.front().map(|flight| &flight.awaits) {
+            Some(Awaits::Subscribed(asked)) => numbers_of(asked),
+            Some(Awaits::Expired(numbers)) => numbers.clone(),
+            Some(Awaits::Life | Awaits::Restored) | None => Vec::new(),
+        };
+        for number in numbers {
+            if self.by_number.get(&number).is_some_and(|it| !it.confirmed) {
+                self.end(number, true);
             }
-            self.note_size();
         }
+        self.note_size();
         Refusal::Handled
     }
 
     fn deny(&mut self, subject: &str) -> Refusal {
         let number = self.subjects.interest(subject).and_then(|it| self.numbers.get(&it).copied());
-        let Some((number, known)) = number.and_then(|it| Some((it, self.by_number.get(&it)?)))
-        else {
-            return Refusal::Handled;
-        };
+        let Some(number) = number else { return Refusal::Handled };
+        let Some(known) = self.by_number.get_mut(&number) else { return Refusal::Handled };
         if known.confirmed {
+            known.silenced = true;
             // Whoever waits for messages cannot be told; the next connection may be allowed again.
             return Refusal::Silenced { interest: known.interest.clone(), worker: known.worker };
         }
@@ -287,8 +296,12 @@ impl Subscriptions {
     pub(super) fn expire(&mut self, now: Instant) {
         for index in 0..self.flights.len() {
             let awaits = &mut self.flights[index].awaits;
-            if matches!(awaits, Awaits::Subscribed(asked) if asked.iter().any(|it| it.end <= now)) {
-                let late = std::mem::replace(awaits, Awaits::Life);
+            if let Awaits::Subscribed(asked) = awaits
+                && asked.iter().any(|it| it.end <= now)
+            {
+                // The server may still refuse them.
+                let expired = Awaits::Expired(numbers_of(asked));
+                let late = std::mem::replace(awaits, expired);
                 self.fail(late, BusError::Timeout);
             }
         }
@@ -313,6 +326,10 @@ impl Subscriptions {
     fn note_size(&self) {
         self.stats.subscriptions.store(self.by_number.len() as u64, Ordering::Relaxed);
     }
+}
+
+fn numbers_of(asked: &[Asked]) -> Vec<u64> {
+    asked.iter().map(|asked| asked.number).collect()
 }
 
 fn write_subscribe(output: &mut Vec<u8>, subjects: &Subjects, interest: &Interest, number: u64) {

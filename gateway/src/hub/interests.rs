@@ -56,7 +56,7 @@ enum State {
     /// The bus has not confirmed yet. Boxed: most are live.
     Joining(Box<Joining>),
     Live,
-    /// The bus has refused; the next user asks again.
+    /// The bus has refused, or may have ended it; the next user asks again.
     Failed,
 }
 
@@ -108,6 +108,15 @@ impl Interests {
                 }
             }
             Usage::NobodySince(_) => {}
+        }
+    }
+
+    /// The bus may bring it no longer: the next user asks again.
+    pub(super) fn doubt(&self, interest: &Interest) {
+        if let Some(entry) = self.book.lock().entries.get_mut(interest)
+            && matches!(entry.state, State::Live)
+        {
+            entry.state = State::Failed;
         }
     }
 

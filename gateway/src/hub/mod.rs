@@ -73,6 +73,11 @@ impl Hub {
         self.interests.release(interest);
     }
 
+    /// The bus may bring this no longer: whoever joins next asks it again.
+    pub(crate) fn doubt(&self, interest: &Interest) {
+        self.interests.doubt(interest);
+    }
+
     /// What connections are subscribed to, with how many of them; without the gateway's own canary.
     pub(crate) fn subscriptions(&self) -> Vec<(Interest, usize)> {
         let mut all = self.subscribers.interests();

@@ -152,6 +152,54 @@ async fn what_is_denied_is_not_subscribed() {
 }
 
 #[tokio::test]
+async fn what_was_revoked_is_asked_for_again() {
+    let mut new = subscriptions();
+    let now = Instant::now();
+    let revoked = r#"Permissions Violation for Subscription to "fanfare.ch.a.1""#;
+    subscribe(&mut new, &["a:1"], now);
+    new.handle_pong();
+    let mut meanwhile = subscribe(&mut new, &["a:1"], now);
+    assert!(matches!(new.handle_refusal(revoked), Refusal::Silenced { .. }));
+    new.handle_pong();
+    assert_eq!(told(&mut meanwhile), [Some(Err(BusError::Unavailable))]);
+    lines(&mut new);
+
+    let mut denied = subscribe(&mut new, &["a:1"], now);
+    assert_eq!(lines(&mut new), ["SUB fanfare.ch.a.1 2", "PING"]);
+    assert_eq!(new.handle_refusal(revoked), Refusal::Handled);
+    new.handle_pong();
+    assert_eq!(told(&mut denied), [Some(Err(BusError::Unavailable))]);
+    let mut permitted = subscribe(&mut new, &["a:1"], now);
+    assert_eq!(lines(&mut new), ["SUB fanfare.ch.a.1 3", "PING"]);
+    new.handle_pong();
+    assert_eq!(told(&mut permitted), [Some(Ok(()))]);
+    assert_eq!(known(&new), 1);
+
+    assert!(matches!(new.handle_refusal(revoked), Refusal::Silenced { .. }));
+    new.forget_connection();
+    new.restore(now);
+    assert!(new.handle_pong());
+    lines(&mut new);
+    subscribe(&mut new, &["a:1"], now);
+    assert_eq!(lines(&mut new), ["PING"], "the new connection has it");
+}
+
+#[tokio::test]
+async fn a_refusal_that_comes_late_fails_those_who_still_wait() {
+    let mut new = subscriptions();
+    let start = Instant::now();
+    let mut late = subscribe(&mut new, &["a:1"], start);
+    let mut later = subscribe(&mut new, &["a:1"], start + DEADLINE / 2);
+    new.expire(start + DEADLINE);
+    assert_eq!(told(&mut late), [Some(Err(BusError::Timeout))]);
+    assert_eq!(new.handle_refusal("maximum subscriptions exceeded"), Refusal::Handled);
+    new.handle_pong();
+    new.handle_pong();
+    assert_eq!(told(&mut later), [Some(Err(BusError::Unavailable))]);
+    assert_eq!(known(&new), 0);
+}
+
+#[tokio::test]
 async fn a_refusal_of_who_knows_what_fails_all_that_are_asked_for() {
     let mut new = subscriptions();
     let now = Instant::now();

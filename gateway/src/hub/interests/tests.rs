@@ -122,6 +122,19 @@ async fn after_a_refusal_the_next_one_asks_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_bus_may_have_ended_is_asked_for_again() {
+    let (bus, interests, venue) = set_up();
+    interests.acquire(&venue).await.unwrap();
+    interests.doubt(&venue);
+    bus.refuses.store(true, Ordering::Relaxed);
+    assert_eq!(interests.acquire(&venue).await, Err(BusError::Unavailable));
+    bus.refuses.store(false, Ordering::Relaxed);
+    assert_eq!(interests.acquire(&venue).await, Ok(()));
+    assert_eq!(interests.acquire(&venue).await, Ok(()));
+    assert_eq!(bus.asked(), ["+venue:1"; 3]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_who_comes_and_goes_without_end_costs_one_entry() {
     let (bus, interests, venue) = set_up();
     for _ in 0..1_000 {
