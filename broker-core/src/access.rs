@@ -1,11 +1,17 @@
 //! Who may do what: namespace rules on claims, as a pure function.
 
+mod members;
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{
     code::ErrorCode,
+    history::{History, Queue},
     message::Timestamp,
-    name::{ChannelName, Interest, NameError, Namespace, Role, UserId, escape_segment},
+    name::{
+        ChannelName, Interest, NameError, Namespace, PRESENCE_NAMESPACE, Role, UserId,
+        escape_segment,
+    },
 };
 
 /// What a verified token says of its bearer.
@@ -34,6 +40,8 @@ pub enum Action {
     Publish,
     /// Send a request to a service.
     Request,
+    /// See who is in a channel.
+    Members,
 }
 
 impl fmt::Display for Action {
@@ -43,6 +51,7 @@ impl fmt::Display for Action {
             Self::Wildcard => "subscribe by wildcard to",
             Self::Publish => "publish to",
             Self::Request => "send requests to",
+            Self::Members => "see the members of",
         })
     }
 }
@@ -56,6 +65,12 @@ pub enum Denied {
     /// Only the server subscribes connections to these channels.
     #[error("channels of `{0}` are subscribed by the server, from the token")]
     ServerOnly(String),
+    /// On these channels the server tells who joins and leaves others.
+    #[error("`{PRESENCE_NAMESPACE}:` with a channel's name can be subscribed to, nothing else")]
+    Announcements,
+    /// Nobody keeps account of who is in the channel.
+    #[error("presence is off for `{0}`")]
+    NoPresence(String),
     /// No term of the rule holds for this identity.
     #[error("to {action} `{name}` you need {needed}")]
     Rule {
@@ -74,7 +89,9 @@ impl Denied {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownNamespace(_) => ErrorCode::UnknownNamespace,
-            Self::ServerOnly(_) | Self::Rule { .. } => ErrorCode::Forbidden,
+            Self::ServerOnly(_) | Self::Announcements | Self::NoPresence(_) | Self::Rule { .. } => {
+                ErrorCode::Forbidden
+            }
         }
     }
 }
@@ -173,6 +190,18 @@ impl fmt::Display for Value {
 pub struct Rule(pub Vec<Term>);
 
 impl Rule {
+    fn check(
+        &self,
+        identity: &Identity,
+        action: Action,
+        interest: &Interest,
+    ) -> Result<(), Denied> {
+        if self.allows(identity, action, interest) {
+            return Ok(());
+        }
+        Err(Denied::Rule { action, name: interest.to_string(), needed: self.to_string() })
+    }
+
     fn allows(&self, identity: &Identity, action: Action, interest: &Interest) -> bool {
         self.0.iter().any(|term| term.holds(identity, action, interest))
     }
@@ -247,6 +276,14 @@ pub struct NamespaceRules {
     pub publish: Rule,
     /// Who may send requests to its services.
     pub request: Rule,
+    /// What is kept of its channels.
+    pub history: Option<History>,
+    /// How messages for users who are away are queued; for `user` only.
+    pub queue: Option<Queue>,
+    /// Whether account is kept of who is in its channels.
+    pub presence: bool,
+    /// Who may see that; `None`: who may subscribe.
+    pub members: Option<Rule>,
 }
 
 /// All declared namespaces.
@@ -277,6 +314,10 @@ impl Namespaces {
     ) -> Result<(), Denied> {
         let namespace = interest.namespace();
         let subscribes = matches!(action, Action::Subscribe | Action::Wildcard);
+        if namespace == PRESENCE_NAMESPACE {
+            let watched = interest.watched().filter(|_| subscribes);
+            return self.authorize_members(identity, &watched.ok_or(Denied::Announcements)?);
+        }
         if subscribes && SERVER_NAMESPACES.contains(&namespace) {
             return Err(Denied::ServerOnly(namespace.to_owned()));
         }
@@ -287,17 +328,16 @@ impl Namespaces {
             Action::Wildcard => &rules.wildcard,
             Action::Publish => &rules.publish,
             Action::Request => &rules.request,
+            Action::Members => return self.authorize_members(identity, interest),
         };
-        if rule.allows(identity, action, interest) {
-            return Ok(());
-        }
-        Err(Denied::Rule { action, name: interest.to_string(), needed: rule.to_string() })
+        rule.check(identity, action, interest)
     }
 
     /// Whether messages may be published to this namespace at all, by services for instance.
     #[must_use]
     pub fn knows(&self, namespace: &str) -> bool {
-        SERVER_NAMESPACES.contains(&namespace) || self.rules(namespace).is_some()
+        SERVER_NAMESPACES.contains(&namespace)
+            || namespace != PRESENCE_NAMESPACE && self.rules(namespace).is_some()
     }
 
     /// The channels that a new connection is subscribed to by the server.
@@ -313,6 +353,27 @@ impl Namespaces {
             }
         }
         channels
+    }
+
+    /// What is kept of a namespace's channels.
+    #[must_use]
+    pub fn history(&self, namespace: &str) -> Option<&History> {
+        self.declared.get(namespace)?.history.as_ref()
+    }
+
+    /// How messages are queued for the user whose channel this is; `None` where they are not.
+    #[must_use]
+    pub fn queue_of(&self, channel: &ChannelName) -> Option<&Queue> {
+        self.declared.get(channel.namespace())?.queue.as_ref()
+    }
+
+    /// What is kept of the channel; nothing is for a pattern.
+    #[must_use]
+    pub fn history_of(&self, interest: &Interest) -> Option<&History> {
+        match interest {
+            Interest::Channel(channel) => self.history(channel.namespace()),
+            Interest::Pattern(_) => None,
+        }
     }
 
     fn rules(&self, namespace: &str) -> Option<&NamespaceRules> {

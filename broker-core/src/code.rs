@@ -57,12 +57,18 @@ error_codes! {
     Unauthorized = "unauthorized", No;
     /// The token has expired: get a fresh one.
     TokenExpired = "token_expired", No;
+    /// The session cannot be resumed any more: connect with a token.
+    SessionLost = "session_lost", No;
     /// The rules do not allow it; the message says which rule.
     Forbidden = "forbidden", No;
     /// The connection is subscribed to this already.
     AlreadySubscribed = "already_subscribed", No;
     /// The connection is not subscribed to this.
     NotSubscribed = "not_subscribed", No;
+    /// The channel's past is asked for, but its namespace keeps none.
+    NoHistory = "no_history", No;
+    /// An acknowledgement, but the connection's user has no offline queue.
+    NoQueue = "no_queue", No;
     /// The connection has as many subscriptions as it may.
     TooManySubscriptions = "too_many_subscriptions", No;
     /// The message is larger than the limit.
@@ -82,6 +88,8 @@ error_codes! {
     ServiceRefused = "service_refused", No;
     /// Too much is asked at once.
     Overloaded = "overloaded", Later;
+    /// The log has no room; nothing was done.
+    StoreFull = "store_full", Later;
     /// A part that this needs is away; nothing was done.
     Unavailable = "unavailable", Later;
     /// The answer was lost: it may or may not have been done.
@@ -159,6 +167,8 @@ close_codes! {
     Disconnected = 4501, "disconnected";
     /// The client speaks another protocol.
     BadProtocol = 4502, "bad protocol";
+    /// Another connection has resumed this one's session.
+    Superseded = 4503, "superseded";
 }
 
 impl CloseCode {

@@ -10,20 +10,30 @@
 //! 5. [`session`]: one client's conversation as a state machine.
 //! 6. [`subscribers`]: who gets a message.
 //! 7. [`overlap`]: one delivery for a message that matches twice.
-//! 8. [`ports`]: the seams to bus, presence and sessions, with their laws.
+//! 8. [`position`] and [`history`]: where a message stands in its channel's log, and whether what
+//!    is kept there is all that somebody missed.
+//! 9. [`feed`]: a channel's live messages without holes, joined with its past.
+//! 10. [`resume`]: what is kept of a session whose connection may break.
+//! 11. [`ports`]: the seams to bus, log, presence and sessions, with their laws.
 
 pub mod access;
 pub mod code;
+pub mod feed;
+pub mod history;
 pub mod id;
 pub mod message;
 pub mod name;
 pub mod overlap;
 pub mod ports;
+pub mod position;
+pub mod resume;
 pub mod session;
 pub mod subscribers;
 
 pub use access::{Action, Identity};
 pub use code::{CloseCode, ErrorCode};
+pub use history::History;
 pub use id::{ConnectionId, MessageId, NodeId};
 pub use message::{Data, JsonText, Message, Timestamp};
 pub use name::{ChannelName, ChannelPattern, EventName, Interest, Namespace, Role, UserId};
+pub use position::{Epoch, Offset, Position};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     id::{ConnectionId, MessageId},
     name::{ChannelName, EventName, UserId},
+    position::{Epoch, Fingerprint, Offset, Position},
 };
 
 /// Wall-clock time in milliseconds since the Unix epoch.
@@ -73,8 +74,34 @@ pub struct Message {
     /// When the first gateway accepted it; for a message that a service put on the bus itself,
     /// when this gateway received it.
     pub time: Timestamp,
+    /// Its place in the channel's log, where there is one.
+    pub stored: Option<Stored>,
     /// What few messages have.
     pub options: Option<Box<Options>>,
+}
+
+/// A message's place in its channel's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The log.
+    pub epoch: Epoch,
+    /// The message's number in it.
+    pub offset: Offset,
+    /// The number of the channel's message before it; `None` where that is not known, because
+    /// there was none, or it is not kept any more.
+    pub previous: Option<Offset>,
+}
+
+/// Who publishes. One publisher's message ids mean one message each, for as long as the log
+/// remembers them; another's may be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Publisher {
+    /// A user, over whichever connection.
+    User(UserId),
+    /// A connection without a user.
+    Connection(ConnectionId),
+    /// A service, by the name of its API key.
+    Service(Arc<str>),
 }
 
 /// What few messages have, kept apart so that the others stay small.
@@ -94,7 +121,8 @@ pub struct Options {
 /// Connections and users that a message must not reach.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exclude {
-    /// Single connections, such as the sender's.
+    /// Single connections, such as the sender's. A session's first one stands for all of its
+    /// connections.
     pub connections: Vec<ConnectionId>,
     /// Every connection of these users.
     pub users: Vec<UserId>,
@@ -115,6 +143,13 @@ impl Exclude {
 }
 
 impl Message {
+    /// Where it stands in its channel's log, where there is one.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        let Stored { epoch, offset, .. } = self.stored?;
+        Some(Position { epoch, offset, fingerprint: Some(Fingerprint::of(&self.id)) })
+    }
+
     /// The channels that a connection must not be subscribed to for this copy to be its copy.
     #[must_use]
     pub fn earlier_targets(&self) -> &[ChannelName] {

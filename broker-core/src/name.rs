@@ -11,6 +11,10 @@ pub const MAX_CHANNEL_BYTES: usize = 200;
 pub const MAX_NAMESPACE_BYTES: usize = 64;
 /// Longest event name, in bytes.
 pub const MAX_EVENT_BYTES: usize = 128;
+/// Namespace of the users' own channels.
+pub const USER_NAMESPACE: &str = "user";
+/// Namespace of the channels on which the server tells who joins and leaves others.
+pub const PRESENCE_NAMESPACE: &str = "presence";
 
 /// Why a name was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -88,10 +92,27 @@ impl ChannelName {
         Self(format!("user:{}", escape_segment(user.as_str())).into())
     }
 
+    /// Whose personal channel this is.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        let (namespace, segment) = self.0.split_once(':')?;
+        let own = segment.replace("%3A", ":").replace("%2A", "*").replace("%25", "%");
+        let user: UserId = own.parse().ok().filter(|_| namespace == "user")?;
+        // Only the one spelling of it is a user's channel.
+        (Self::of_user(&user) == *self).then_some(user)
+    }
+
     /// The channel of everyone with a role, `role:<role>`.
     #[must_use]
     pub fn of_role(role: &Role) -> Self {
         Self(format!("role:{}", escape_segment(role.as_str())).into())
+    }
+
+    /// The channel on which the server tells who joins and leaves this one, `presence:<name>`;
+    /// `None` where that would be too long for a name.
+    #[must_use]
+    pub fn presence(&self) -> Option<Self> {
+        format!("{PRESENCE_NAMESPACE}:{}", self.0).parse().ok()
     }
 
     /// The first segment, on which all rules hang.
@@ -198,6 +219,19 @@ impl Interest {
         match self {
             Self::Channel(name) => name == channel,
             Self::Pattern(pattern) => pattern.matches(channel),
+        }
+    }
+
+    /// What is watched by who is subscribed to this, in [`PRESENCE_NAMESPACE`].
+    #[must_use]
+    pub fn watched(&self) -> Option<Self> {
+        let (namespace, rest) = self.as_str().split_once(':')?;
+        if namespace != PRESENCE_NAMESPACE {
+            return None;
+        }
+        match self {
+            Self::Channel(_) => rest.parse().map(Self::Channel).ok(),
+            Self::Pattern(_) => rest.parse().map(Self::Pattern).ok(),
         }
     }
 
@@ -392,6 +426,7 @@ mod tests {
             prop_assert_eq!(a == b, ca == cb);
             prop_assert_eq!(ca.as_str().parse::<ChannelName>(), Ok(ca.clone()));
             prop_assert_eq!(ca.segments().count(), 2);
+            prop_assert_eq!(ca.user(), Some(a));
         }
     }
 }

@@ -5,14 +5,24 @@
 //! chooses, and a faulty wrapper fits around any of them. What arrives is a value
 //! ([`BusEvent`]), not a callback, so that a bus never knows who listens.
 
+mod roster;
+
 use std::{borrow::Cow, fmt::Debug, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
+    history::{Slice, Top},
     id::{ConnectionId, NodeId},
-    message::{Data, Message, Timestamp},
+    message::{Data, Message, Publisher, Timestamp},
     name::{ChannelName, EventName, Interest, Role, UserId},
+    position::{Epoch, Offset, Position},
+    resume::{KeptSession, SessionKey},
+};
+
+pub use roster::{
+    Attendance, ChannelNews, Member, MemberCount, MemberEvent, MemberEventKind, MemberInfo,
+    MemberPage, Roster, Tell,
 };
 
 /// A future that owns what it needs for `'a`.
@@ -22,7 +32,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Laws:
 /// - **Order.** Publishes are handed over in the order of the *calls* to [`Bus::publish`], whether
-///   or not the futures are polled; messages of one gateway on one channel arrive in that order.
+///   or not the futures are polled; messages of one publisher on one channel arrive in that order.
+///   With one that fails, those that were called after it and are not handed over yet fail too.
+/// - **Stored.** In a namespace with history, `Ok` means that the message is in its channel's log.
+///   The same publisher's message id, published to the channel again within the log's window, has
+///   no effect but the same answer, marked as a duplicate.
 /// - **Once per interest.** A message arrives once for each subscribed interest that it matches.
 /// - **Live after `Ok`.** What is published anywhere after [`Bus::subscribe`] resolved arrives,
 ///   or a [`BusEvent::Gap`] for that interest does.
@@ -31,9 +45,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Bus: Send + Sync + Debug {
     /// Publishes to all gateways with a matching interest, this one included.
     ///
-    /// `Ok` means that the bus has it: embedded, that it was handed to this process's fan-out;
-    /// clustered, that the NATS server has processed it.
-    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>>;
+    /// Without history, `Ok` means that the bus has it: embedded, that it was handed to this
+    /// process's fan-out; clustered, that the NATS server has processed it.
+    fn publish(
+        &self,
+        message: Message,
+        publisher: Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>>;
 
     /// Starts the arrival of messages. Idempotent.
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, Result<(), BusError>>;
@@ -53,8 +71,26 @@ pub trait Bus: Send + Sync + Debug {
         wait: Duration,
     ) -> BoxFuture<'static, Result<Vec<Bytes>, BusError>>;
 
+    /// Puts a question to one other gateway. `None` says that there is none of this name, and so
+    /// that nothing was done; [`BusError::Timeout`], that it may have been.
+    fn ask_gateway(
+        &self,
+        node: NodeId,
+        question: Bytes,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>>;
+
     /// Whether the bus is in reach right now.
     fn is_connected(&self) -> bool;
+}
+
+/// What is known of a publish that succeeded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Where the message is stored; `None` in a namespace without history.
+    pub position: Option<Position>,
+    /// Whether it had been published before, and is stored there since.
+    pub duplicate: bool,
 }
 
 /// What arrives from the bus.
@@ -85,11 +121,13 @@ pub enum GapReason {
     Overrun,
     /// A message on the bus was not of a form that can be delivered.
     Malformed,
+    /// Messages left the log before they could be read, or the log itself has lost some.
+    Lost,
 }
 
 impl GapReason {
     /// All reasons, for documentation and metrics.
-    pub const ALL: [Self; 3] = [Self::Reconnected, Self::Overrun, Self::Malformed];
+    pub const ALL: [Self; 4] = [Self::Reconnected, Self::Overrun, Self::Malformed, Self::Lost];
 
     /// The reason as it stands on the wire and in metrics.
     #[must_use]
@@ -98,6 +136,7 @@ impl GapReason {
             Self::Reconnected => "bus_reconnected",
             Self::Overrun => "bus_overrun",
             Self::Malformed => "malformed",
+            Self::Lost => "lost",
         }
     }
 }
@@ -114,6 +153,9 @@ pub enum PublishError {
     /// Not done, and never will be: larger than the bus takes.
     #[error("the message is larger than the bus takes")]
     TooLarge,
+    /// Not done; the log has no room. Retry later.
+    #[error("the log has no room; nothing was published")]
+    Full,
     /// Perhaps done: the bus went away before it confirmed. Retry with the same id.
     #[error(
         "the bus went away before it confirmed: the message may or may not have been published"
@@ -182,6 +224,121 @@ pub enum RequestError {
     },
 }
 
+/// The recent messages of the channels whose namespaces have history.
+///
+/// Laws:
+/// - Within an epoch, a later message of a channel has a larger offset.
+/// - Messages leave the log oldest first, by age or by number.
+/// - Every call ends within the log's deadline.
+pub trait Log: Send + Sync + Debug {
+    /// Where the channel's log ends, as whoever accepts new messages knows it: everything that was
+    /// acknowledged before the call is counted.
+    fn top(&self, channel: ChannelName) -> BoxFuture<'static, Result<Top, LogError>>;
+
+    /// Where the logs of several channels of one namespace end, in their order; perhaps as it was a
+    /// moment ago.
+    fn tops(&self, channels: Vec<ChannelName>) -> BoxFuture<'static, Result<Vec<Top>, LogError>>;
+
+    /// A channel's messages, oldest first.
+    fn read(
+        &self,
+        channel: ChannelName,
+        slice: Slice,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>>;
+}
+
+/// Why the log did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The channel's namespace has no history.
+    #[error("the namespace has no history")]
+    NoHistory,
+    /// The log is away, or did not answer in time.
+    #[error("the log is not in reach")]
+    Unavailable,
+}
+
+/// Which of a user's stored messages no connection has acknowledged yet. The log has the messages
+/// themselves: a queue only knows their offsets, and what became of those it knows no more.
+///
+/// Laws:
+/// - Every message is pending until it is acknowledged, evicted or expired, and counted as one of
+///   these exactly once.
+/// - Every call may be repeated: repeating changes nothing, and counts nothing again.
+/// - Acknowledgements are cumulative: of an offset, and of all before it. While messages of
+///   another epoch are pending, one says nothing.
+/// - A message of another epoch than the pending ones evicts these: their log is lost.
+/// - Of more pending messages than the queue's size, the oldest are evicted.
+/// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
+pub trait OfflineQueue: Send + Sync + Debug {
+    /// Notes messages that were stored, in any order. What was acknowledged, evicted or expired
+    /// before stays so.
+    fn enqueue(&self, messages: Vec<Queued>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What a user has to be given who connects.
+    fn backlog(&self, user: UserId) -> BoxFuture<'_, Result<Backlog, StoreError>>;
+
+    /// Notes acknowledgements, of an epoch's log up to an offset.
+    fn acknowledge(
+        &self,
+        acknowledged: Vec<(UserId, Epoch, Offset)>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Expires what is due, of all users; says how many messages that were.
+    fn sweep(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// The offsets of a user's pending messages, oldest first, `limit` of them at most.
+    fn pending(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Epoch, Offset)>, StoreError>>;
+
+    /// Evicts all of a user's pending messages; says how many that were.
+    fn purge(&self, user: UserId) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// How many messages of all users are pending, and what became of the others.
+    fn figures(&self) -> BoxFuture<'_, Result<QueueFigures, StoreError>>;
+}
+
+/// A message for an [`OfflineQueue`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Whose.
+    pub user: UserId,
+    /// The log it is stored in.
+    pub epoch: Epoch,
+    /// Its number there.
+    pub offset: Offset,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// Where a user's [`OfflineQueue`] begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// All that the log has behind this, and that has not expired, is pending, or will be once the
+    /// queue knows of it; `None`: all that it has.
+    pub after: Option<(Epoch, Offset)>,
+    /// Messages that were evicted since the user last acknowledged one.
+    pub evicted: u64,
+    /// Messages that expired since then.
+    pub expired: u64,
+}
+
+/// An [`OfflineQueue`] in figures, since it exists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueFigures {
+    /// Waiting for an acknowledgement.
+    pub pending: u64,
+    /// Acknowledged.
+    pub delivered: u64,
+    /// Evicted, because there were too many.
+    pub evicted: u64,
+    /// Expired unacknowledged.
+    pub expired: u64,
+}
+
 /// Who is connected where, across all gateways.
 ///
 /// Laws:
@@ -189,8 +346,9 @@ pub enum RequestError {
 /// - What a gateway wrote is listed only while its lease lives.
 /// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
 pub trait Presence: Send + Sync + Debug {
-    /// Says that a gateway lives, for [`Lease::ttl`] from now, with its figures.
-    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Says that a gateway lives, for [`Lease::ttl`] from now, with its figures. Says whether its
+    /// lease has lived until now; if not, what is noted of it may have been removed.
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Notes connections that came or went, in order.
     fn apply(
@@ -279,7 +437,7 @@ pub struct ConnectionInfo {
     pub user: Option<UserId>,
     /// The gateway that holds it.
     pub node: NodeId,
-    /// `websocket`, later others.
+    /// `websocket`, `sse` or `poll`, later others.
     pub transport: Cow<'static, str>,
     /// When it came.
     pub connected_at: Timestamp,
@@ -307,9 +465,13 @@ pub enum StoreError {
     Refused(String),
 }
 
-/// What outlives a connection: today, the answers to requests that may be repeated.
+/// What outlives a connection: the answers to requests that may be repeated, and sessions.
 ///
-/// Law: for one key, at most one caller is told [`Begun::New`] until it is abandoned or expires.
+/// Laws:
+/// - For one key, at most one caller is told [`Begun::New`] until it is abandoned or expires.
+/// - For one kept session, at most one caller of [`Sessions::take`] is given it, and nothing brings
+///   it back for as long as that caller said.
+/// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
 pub trait Sessions: Send + Sync + Debug {
     /// Claims a key for a request with this fingerprint, for `ttl`.
     fn begin(
@@ -330,6 +492,22 @@ pub trait Sessions: Send + Sync + Debug {
 
     /// Gives the key back, because the request was not carried out.
     fn abandon(&self, key: String) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Keeps sessions for `ttl` from now, those that are kept already in their new form. Says which
+    /// of them were taken meanwhile; these are not kept.
+    fn keep(
+        &self,
+        sessions: Vec<KeptSession>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<SessionKey>, StoreError>>;
+
+    /// Takes a session, so that nobody else can. For `remembered` from now, the store remembers
+    /// that it was taken.
+    fn take(
+        &self,
+        key: SessionKey,
+        remembered: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>>;
 }
 
 /// What is known of a request's key.

@@ -2,11 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::effect::RequestId;
+use super::{effect::RequestId, present::MembersQuery};
 use crate::{
+    history::Since,
     id::MessageId,
     message::Data,
     name::{ChannelName, EventName, Interest},
+    position::Position,
 };
 
 /// A command with the number that its answer will carry.
@@ -25,6 +27,10 @@ pub enum Command {
     Connect {
         /// The token; without one, the client is anonymous, where that is allowed.
         token: Option<Token>,
+        /// Who says which messages to the user were taken in.
+        acks: Acks,
+        /// Whether its session can be resumed.
+        session: Resumption,
     },
     /// Go on with a fresh token.
     Refresh {
@@ -35,6 +41,8 @@ pub enum Command {
     Subscribe {
         /// Which.
         interest: Interest,
+        /// What of the past, where the channel has history; `None`: nothing.
+        since: Option<Box<Since>>,
     },
     /// Receive them no longer.
     Unsubscribe {
@@ -48,8 +56,15 @@ pub enum Command {
         /// The channel.
         channel: ChannelName,
     },
+    /// Say that all messages to the user were taken in, up to this one.
+    Acknowledge {
+        /// The last one's.
+        position: Position,
+    },
     /// Ask a service.
     Call(ServiceCall),
+    /// Ask who is in a channel.
+    Members(MembersQuery),
     /// Ask for a sign of life.
     Ping,
 }
@@ -65,10 +80,34 @@ impl Command {
             Self::Unsubscribe { .. } => "unsubscribe",
             Self::Publish(_) => "publish",
             Self::Abandon { .. } => "abandon",
+            Self::Acknowledge { .. } => "ack",
             Self::Call(_) => "request",
+            Self::Members(_) => "presence",
             Self::Ping => "ping",
         }
     }
+}
+
+/// Who says which messages to its user a client has taken in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Acks {
+    /// The client, by [`Command::Acknowledge`].
+    Client,
+    /// The transport: what was written before a ping that was answered.
+    #[default]
+    Transport,
+}
+
+/// Whether a session can be resumed after its connection broke.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Resumption {
+    /// It cannot, and costs nothing.
+    #[default]
+    Never,
+    /// It can, by a secret that the answer holds.
+    Offered,
+    /// It takes over the session that has this secret, and can be resumed itself.
+    From(Token),
 }
 
 /// A client's publish.

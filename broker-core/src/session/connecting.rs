@@ -3,8 +3,8 @@
 use std::{mem, time::Instant};
 
 use super::{
-    Connected, Effect, Failure, Limits, Now, Outgoing, Pending, Request, RequestId, Session, State,
-    Subscription, Token,
+    Connected, Effect, Failure, Limits, Now, Outgoing, Pending, Request, RequestId, Resumption,
+    Session, State, Subscription, Token,
 };
 use crate::{
     access::Identity,
@@ -16,24 +16,54 @@ use crate::{
 /// A `connect` that is under way.
 #[derive(Debug)]
 pub(super) struct Connecting {
-    request: RequestId,
+    pub(super) request: RequestId,
     /// When to give up.
     pub(super) until: Instant,
     /// Channels of the client's own that the bus has not confirmed yet.
     joining: usize,
+    pub(super) keeping: Keeping,
+    pub(super) resumed: bool,
     /// Commands that came meanwhile, with their entropy.
     pub(super) waiting: Vec<(Request, u128)>,
 }
 
+/// What becomes of a `connect`'s session.
+#[derive(Debug)]
+pub(super) enum Keeping {
+    /// Nobody asked for it.
+    Unwanted,
+    /// It is to be kept, once it is known whose it is.
+    Wanted,
+    /// It is being kept.
+    UnderWay,
+    /// It is kept, under this secret; `None`: it could not be.
+    Done(Option<Token>),
+}
+
 impl Session {
-    pub(super) fn connect(&mut self, now: Now, request: RequestId, token: Option<Token>) {
+    pub(super) fn connect(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        token: Option<Token>,
+        session: Resumption,
+    ) {
         let Limits { connect_timeout, .. } = self.rules.limits;
         self.state = State::Connecting(Box::new(Connecting {
             request,
             until: now.instant + connect_timeout,
             joining: 0,
+            keeping: match session {
+                Resumption::Never => Keeping::Unwanted,
+                Resumption::Offered | Resumption::From(_) => Keeping::Wanted,
+            },
+            resumed: false,
             waiting: Vec::new(),
         }));
+        if let Resumption::From(secret) = session {
+            let op = self.begin(Pending::Resume);
+            return self.effects.push_back(Effect::Resume { op, secret });
+        }
         if token.is_none() && !self.rules.anonymous {
             let text = "a token is needed: send it in `connect`";
             let failure = Failure::new(ErrorCode::Unauthorized, text);
@@ -60,7 +90,7 @@ impl Session {
         }
     }
 
-    fn join_own_channels(&mut self, now: Now, identity: Identity) {
+    pub(super) fn join_own_channels(&mut self, now: Now, identity: Identity) {
         self.set_identity(now, identity);
         let channels = self.rules.namespaces.channels_on_connect(&self.identity);
         if channels.len() > self.rules.limits.subscriptions {
@@ -68,15 +98,19 @@ impl Session {
             let failure = Failure::new(ErrorCode::TooManySubscriptions, text);
             return self.fail_connect(failure, CloseCode::Unauthorized);
         }
-        if let State::Connecting(connecting) = &mut self.state {
-            connecting.joining = channels.len();
+        let State::Connecting(connecting) = &mut self.state else { return };
+        connecting.joining = channels.len();
+        if let Keeping::Wanted = connecting.keeping {
+            connecting.keeping = Keeping::UnderWay;
+            let op = self.begin(Pending::Keep);
+            self.effects.push_back(Effect::Keep { op });
         }
         self.subscriptions.reserve_exact(channels.len());
         for channel in channels {
             let interest = Interest::Channel(channel);
             self.subscriptions.push((interest.clone(), Subscription::Joining));
             let op = self.begin(Pending::ServerJoin(interest.clone()));
-            self.effects.push_back(Effect::Join { op, interest });
+            self.effects.push_back(Effect::Join { op, interest, since: None });
         }
         self.open_if_joined(now);
     }
@@ -99,13 +133,18 @@ impl Session {
         self.open_if_joined(now);
     }
 
-    /// Once every channel of its own is joined: the answer first, then the channels are admitted,
+    /// Once every channel of its own is joined, and its session is kept: the answer first, then the channels are admitted,
     /// then the commands that waited.
-    fn open_if_joined(&mut self, now: Now) {
+    pub(super) fn open_if_joined(&mut self, now: Now) {
         let State::Connecting(connecting) = &mut self.state else { return };
-        if connecting.joining > 0 {
+        if connecting.joining > 0 || matches!(connecting.keeping, Keeping::UnderWay) {
             return;
         }
+        let session = match mem::replace(&mut connecting.keeping, Keeping::Unwanted) {
+            Keeping::Done(secret) => secret,
+            Keeping::Unwanted | Keeping::Wanted | Keeping::UnderWay => None,
+        };
+        let resumed = connecting.resumed;
         let (request, waiting) = (connecting.request, mem::take(&mut connecting.waiting));
         self.state = State::Open;
         self.opened = true;
@@ -117,11 +156,13 @@ impl Session {
             channels: channels.clone(),
             ping_interval: self.rules.limits.ping_interval,
             message_bytes: self.rules.limits.message_bytes,
+            resumed,
+            session,
         };
         self.effects.push_back(Effect::Opened);
         self.reply(request, Outgoing::Connected(Box::new(connected)));
         for interest in channels {
-            self.effects.push_back(Effect::Deliver { interest });
+            self.effects.push_back(Effect::Deliver { interest, answers: None, since: None });
         }
         for (request, entropy) in waiting {
             self.handle_request(now, request, entropy);

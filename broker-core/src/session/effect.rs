@@ -2,14 +2,19 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::command::Token;
+use super::{
+    command::Token,
+    present::{MembersQuery, Present},
+};
 use crate::{
     access::Denied,
     code::{CloseCode, ErrorCode},
+    history::{Since, Start},
     id::{ConnectionId, MessageId},
-    message::{Data, Message, Timestamp},
+    message::{Data, Message, Publisher, Timestamp},
     name::{Interest, UserId},
-    ports::{BusError, PublishError, RequestError, ServiceRequest},
+    ports::{Accepted, BusError, PublishError, RequestError, ServiceRequest, StoreError},
+    position::Position,
 };
 
 /// The client's number for a command, if it gave one.
@@ -38,6 +43,20 @@ pub enum Effect {
         /// For the outcome.
         op: OpId,
     },
+    /// Take the session that has this secret, from whoever has it; then `handle_resumed`.
+    Resume {
+        /// For the outcome.
+        op: OpId,
+        /// Its secret.
+        secret: Token,
+    },
+    /// Have this session kept under a secret of its own; then `handle_kept`.
+    Keep {
+        /// For the outcome.
+        op: OpId,
+    },
+    /// The identity of a session that is kept has changed.
+    KeepAnew,
     /// The client is connected: note it in the directory.
     Opened,
     /// Ask the bus for what matches; then `handle_joined`. Each is followed by one
@@ -47,11 +66,25 @@ pub enum Effect {
         op: OpId,
         /// What to ask for.
         interest: Interest,
+        /// What of the past will be wanted, to have it at hand.
+        since: Option<Box<Since>>,
     },
-    /// Write messages that match to this connection from now on.
+    /// Write to this connection, in this order: [`Outgoing::Subscribed`], if that answers a
+    /// command; what is wanted of the past; and from now on messages that match.
     Deliver {
         /// Which.
         interest: Interest,
+        /// The command that is answered, if it is one.
+        answers: Option<RequestId>,
+        /// What of the past.
+        since: Option<Box<Since>>,
+    },
+    /// Messages to the user were taken in up to here: answer the command, and tell the queue.
+    Acknowledge {
+        /// The command that is answered.
+        answers: RequestId,
+        /// The last message's.
+        position: Position,
     },
     /// Write them no longer, and let the bus go where nobody else wants them. Comes without an
     /// [`Effect::Deliver`] before it where the bus refused.
@@ -66,6 +99,8 @@ pub enum Effect {
         op: OpId,
         /// The message.
         message: Message,
+        /// Who publishes it.
+        publisher: Publisher,
     },
     /// Ask a service; then `handle_answered`.
     Call {
@@ -73,6 +108,13 @@ pub enum Effect {
         op: OpId,
         /// What to ask.
         request: ServiceRequest,
+    },
+    /// Look up who is in a channel; then `handle_members`.
+    Members {
+        /// For the outcome.
+        op: OpId,
+        /// What to look up.
+        query: MembersQuery,
     },
     /// Write what is queued, then end the connection. Nothing follows.
     Close(CloseCode),
@@ -101,6 +143,8 @@ pub enum Outgoing {
     Subscribed {
         /// Which.
         interest: Interest,
+        /// Where it starts, if the channel has history.
+        start: Option<Start>,
     },
     /// The subscription has ended.
     Unsubscribed {
@@ -111,14 +155,27 @@ pub enum Outgoing {
     Published {
         /// Under which id.
         message: MessageId,
+        /// Where, if it is stored.
+        accepted: Accepted,
     },
     /// Later publishes to the channel may pass.
     Abandoned,
+    /// The acknowledgement was taken.
+    Acknowledged,
+    /// Messages to the user are not in its queue any more, though nobody acknowledged them.
+    Evicted {
+        /// Because there were too many.
+        evicted: u64,
+        /// Because they were too old.
+        expired: u64,
+    },
     /// A service answered.
     Answer {
         /// What.
         data: Data,
     },
+    /// Who is in a channel.
+    Present(Box<Present>),
     /// A sign of life.
     Pong,
     /// The token expires soon.
@@ -150,6 +207,10 @@ pub struct Connected {
     pub ping_interval: Duration,
     /// The largest body that it may send, in bytes.
     pub message_bytes: usize,
+    /// Whether it goes on with a session.
+    pub resumed: bool,
+    /// The secret that resumes its session, once.
+    pub session: Option<Token>,
 }
 
 /// Why something failed, for the client: a stable code, and a sentence on what was wrong.
@@ -189,6 +250,7 @@ impl From<PublishError> for Failure {
             PublishError::Unavailable => ErrorCode::Unavailable,
             PublishError::Overloaded => ErrorCode::Overloaded,
             PublishError::TooLarge => ErrorCode::MessageTooLarge,
+            PublishError::Full => ErrorCode::StoreFull,
             PublishError::Unknown => ErrorCode::Unknown,
         };
         Self::new(code, error.to_string())
@@ -210,5 +272,11 @@ impl From<RequestError> for Failure {
             RequestError::Refused { .. } => ErrorCode::ServiceRefused,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(ErrorCode::Unavailable, error.to_string())
     }
 }

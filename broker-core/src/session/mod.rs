@@ -7,7 +7,9 @@
 mod command;
 mod connecting;
 mod effect;
+mod present;
 mod publishing;
+mod resuming;
 mod rules;
 mod subscriptions;
 mod timers;
@@ -18,17 +20,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use command::{Command, Publish, Request, ServiceCall, Token};
+pub use command::{Acks, Command, Publish, Request, Resumption, ServiceCall, Token};
 pub use effect::{Connected, Effect, Failure, OpId, Outgoing, Reply, RequestId};
+pub use present::{MembersQuery, Present};
 pub use rules::{Limits, Now, Rules};
 
+pub use crate::history::{Rewind, Since};
 use crate::{
     access::{Action, Denied, Identity},
     code::{CloseCode, ErrorCode},
     id::ConnectionId,
     message::Data,
-    name::Interest,
-    ports::{BusError, Caller, PublishError, RequestError, ServiceRequest},
+    name::{ChannelName, Interest},
+    ports::{Accepted, BusError, Caller, PublishError, RequestError, ServiceRequest},
+    position::Position,
 };
 use connecting::Connecting;
 use publishing::{Attempt, Failed};
@@ -39,6 +44,8 @@ use timers::Timers;
 #[derive(Debug)]
 pub struct Session {
     id: ConnectionId,
+    /// The first connection of the session.
+    origin: ConnectionId,
     rules: Arc<Rules>,
     state: State,
     identity: Arc<Identity>,
@@ -48,7 +55,10 @@ pub struct Session {
     effects: VecDeque<Effect>,
     timers: Timers,
     next_op: u32,
+    acks: Acks,
     opened: bool,
+    /// Whether the session can be resumed.
+    kept: bool,
     draining: bool,
 }
 
@@ -57,6 +67,8 @@ enum State {
     /// Waits for `connect`, this long.
     Opening {
         until: Instant,
+        /// Whether a session could not be resumed: only a token helps now.
+        lost: bool,
     },
     /// `connect` is under way; commands that came meanwhile wait here.
     Connecting(Box<Connecting>),
@@ -68,12 +80,15 @@ enum State {
 #[derive(Debug)]
 enum Pending {
     Connect,
+    Resume,
+    Keep,
     ServerJoin(Interest),
-    Join(RequestId, Interest),
+    Join(RequestId, Interest, Option<Box<Since>>),
     /// Has no outcome of its own: it is carried out after the join of its interest.
     Deferred(Box<Request>),
     Publish(Attempt),
     Call(RequestId),
+    Members(RequestId),
     Refresh(RequestId),
 }
 
@@ -83,7 +98,11 @@ impl Session {
     pub fn new(id: ConnectionId, rules: Arc<Rules>, now: Now) -> Self {
         Self {
             id,
-            state: State::Opening { until: now.instant + rules.limits.connect_timeout },
+            origin: id,
+            state: State::Opening {
+                until: now.instant + rules.limits.connect_timeout,
+                lost: false,
+            },
             identity: Arc::default(),
             subscriptions: Vec::new(),
             pending: Vec::new(),
@@ -91,7 +110,9 @@ impl Session {
             effects: VecDeque::new(),
             timers: Timers::new(now, &rules.limits),
             next_op: 0,
+            acks: Acks::default(),
             opened: false,
+            kept: false,
             draining: false,
             rules,
         }
@@ -111,6 +132,18 @@ impl Session {
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
+    }
+
+    /// The first connection of the session; this one, unless it resumed another's.
+    #[must_use]
+    pub const fn origin(&self) -> ConnectionId {
+        self.origin
+    }
+
+    /// Who says which messages to the user were taken in.
+    #[must_use]
+    pub const fn acks(&self) -> Acks {
+        self.acks
     }
 
     /// Whether `connect` has succeeded, and the session has not ended since.
@@ -151,8 +184,15 @@ impl Session {
     pub fn handle_request(&mut self, now: Now, request: Request, entropy: u128) {
         match &mut self.state {
             State::Closed => {}
-            State::Opening { .. } => match request.command {
-                Command::Connect { token } => self.connect(now, request.id, token),
+            State::Opening { lost, .. } => match request.command {
+                Command::Connect { session: Resumption::From(_), .. } if *lost => {
+                    let text = "there is one attempt to resume: send `connect` with a token";
+                    self.fail(request.id, Failure::new(ErrorCode::BadRequest, text));
+                }
+                Command::Connect { token, acks, session } => {
+                    self.acks = acks;
+                    self.connect(now, request.id, token, session);
+                }
                 Command::Ping => self.reply(request.id, Outgoing::Pong),
                 _ => {
                     let failure = Failure::new(ErrorCode::NotConnected, "send `connect` first");
@@ -185,14 +225,16 @@ impl Session {
     pub fn handle_joined(&mut self, now: Now, op: OpId, outcome: Result<(), BusError>) {
         match self.finish(op) {
             Some(Pending::ServerJoin(interest)) => self.server_joined(now, &interest, outcome),
-            Some(Pending::Join(id, interest)) => self.joined(now, id, &interest, outcome),
+            Some(Pending::Join(id, interest, since)) => {
+                self.joined(now, id, (&interest, since), outcome);
+            }
             _ => {}
         }
         self.close_if_drained();
     }
 
     /// The outcome of [`Effect::Publish`].
-    pub fn handle_published(&mut self, op: OpId, outcome: Result<(), PublishError>) {
+    pub fn handle_published(&mut self, op: OpId, outcome: Result<Accepted, PublishError>) {
         if let Some(Pending::Publish(attempt)) = self.finish(op) {
             self.published(attempt, outcome);
         }
@@ -244,10 +286,21 @@ impl Session {
                 self.fail(id, Failure::new(ErrorCode::Unavailable, text));
             }
             Command::Refresh { token } => self.refresh(id, token),
-            Command::Subscribe { interest } => self.subscribe(id, interest),
+            Command::Subscribe { interest, since } => self.subscribe(id, interest, since),
             Command::Publish(publish) => self.publish(now, id, publish, entropy),
+            Command::Acknowledge { position } => self.acknowledge(id, position),
             Command::Call(call) => self.call(id, call),
+            Command::Members(query) => self.ask_members(id, query),
         }
+    }
+
+    fn acknowledge(&mut self, answers: RequestId, position: Position) {
+        let own = self.identity.user.as_ref().map(ChannelName::of_user);
+        if own.is_none_or(|own| self.rules.namespaces.queue_of(&own).is_none()) {
+            let text = "there is no offline queue for this connection's user";
+            return self.fail(answers, Failure::new(ErrorCode::NoQueue, text));
+        }
+        self.effects.push_back(Effect::Acknowledge { answers, position });
     }
 
     fn call(&mut self, id: RequestId, call: ServiceCall) {
@@ -294,6 +347,9 @@ impl Session {
             Ok(identity) => {
                 self.set_identity(now, identity);
                 self.leave_what_is_denied();
+                if self.kept {
+                    self.effects.push_back(Effect::KeepAnew);
+                }
                 self.reply(id, Outgoing::Refreshed { expires: self.identity.expires });
             }
             Err(failure) => self.fail(id, failure),

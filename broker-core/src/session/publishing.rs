@@ -5,9 +5,9 @@ use crate::{
     access::Action,
     code::{ErrorCode, Retry},
     id::MessageId,
-    message::{Exclude, Message, Options},
+    message::{Exclude, Message, Options, Publisher},
     name::{ChannelName, Interest},
-    ports::PublishError,
+    ports::{Accepted, PublishError},
 };
 
 /// Failed publishes that a session remembers; with this many, it takes only retries.
@@ -45,7 +45,7 @@ impl Session {
             Err(failure) => return self.fail(id, failure.about(message)),
         };
         let exclude = Exclude {
-            connections: if publish.echo { Vec::new() } else { vec![self.id] },
+            connections: if publish.echo { Vec::new() } else { vec![self.origin] },
             users: Vec::new(),
         };
         let options = Options { exclude, trace: publish.trace, ..Options::default() };
@@ -61,17 +61,31 @@ impl Session {
             event: publish.event,
             data: publish.data,
             time: now.wall,
+            stored: None,
             options: (options != Options::default()).then(|| Box::new(options)),
         };
         let op = self.begin(Pending::Publish(attempt));
-        self.effects.push_back(Effect::Publish { op, message });
+        let publisher = self.publisher();
+        self.effects.push_back(Effect::Publish { op, message, publisher });
     }
 
-    pub(super) fn published(&mut self, attempt: Attempt, outcome: Result<(), PublishError>) {
+    /// For whom the log remembers message ids.
+    fn publisher(&self) -> Publisher {
+        match &self.identity.user {
+            Some(user) => Publisher::User(user.clone()),
+            None => Publisher::Connection(self.origin),
+        }
+    }
+
+    pub(super) fn published(&mut self, attempt: Attempt, outcome: Result<Accepted, PublishError>) {
         let id = attempt.request;
-        let Err(error) = outcome else {
-            self.failed.settle(&attempt);
-            return self.reply(id, Outgoing::Published { message: attempt.message });
+        let error = match outcome {
+            Err(error) => error,
+            Ok(accepted) => {
+                self.failed.settle(&attempt);
+                let message = attempt.message;
+                return self.reply(id, Outgoing::Published { message, accepted });
+            }
         };
         let failure = Failure::from(error).about(attempt.message.clone());
         let blocks = failure.code.retry() != Retry::No;

@@ -1,6 +1,6 @@
 //! What a session is subscribed to.
 
-use super::{Command, Effect, Failure, Now, Outgoing, Pending, Request, RequestId, Session};
+use super::{Command, Effect, Failure, Now, Outgoing, Pending, Request, RequestId, Session, Since};
 use crate::{access::Action, code::ErrorCode, name::Interest, ports::BusError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,17 @@ pub(super) enum Subscription {
 }
 
 impl Session {
-    pub(super) fn subscribe(&mut self, id: RequestId, interest: Interest) {
+    pub(super) fn subscribe(
+        &mut self,
+        id: RequestId,
+        interest: Interest,
+        since: Option<Box<Since>>,
+    ) {
         if self.is_changing(&interest) {
-            return self.defer(id, Command::Subscribe { interest });
+            return self.defer(id, Command::Subscribe { interest, since });
+        }
+        if since.is_some() && self.rules.namespaces.history_of(&interest).is_none() {
+            return self.fail(id, no_history(&interest));
         }
         if self.subscription(&interest).is_some() {
             let text = format!("`{interest}` is subscribed already");
@@ -34,8 +42,8 @@ impl Session {
             self.subscriptions.reserve_exact(1);
         }
         self.subscriptions.push((interest.clone(), Subscription::Joining));
-        let op = self.begin(Pending::Join(id, interest.clone()));
-        self.effects.push_back(Effect::Join { op, interest });
+        let op = self.begin(Pending::Join(id, interest.clone(), since.clone()));
+        self.effects.push_back(Effect::Join { op, interest, since });
     }
 
     pub(super) fn unsubscribe(&mut self, id: RequestId, interest: Interest) {
@@ -61,7 +69,7 @@ impl Session {
         &mut self,
         now: Now,
         id: RequestId,
-        interest: &Interest,
+        (interest, since): (&Interest, Option<Box<Since>>),
         outcome: Result<(), BusError>,
     ) {
         let Some(index) = self.subscription(interest) else { return };
@@ -72,8 +80,8 @@ impl Session {
         match admitted {
             Ok(()) => {
                 self.subscriptions[index].1 = Subscription::Live;
-                self.reply(id, Outgoing::Subscribed { interest: interest.clone() });
-                self.effects.push_back(Effect::Deliver { interest: interest.clone() });
+                let interest = interest.clone();
+                self.effects.push_back(Effect::Deliver { interest, answers: Some(id), since });
             }
             Err(failure) => {
                 self.fail(id, failure);
@@ -144,12 +152,21 @@ impl Pending {
     fn waits_for(&self, interest: &Interest) -> bool {
         let Self::Deferred(request) = self else { return false };
         match &request.command {
-            Command::Subscribe { interest: wanted } | Command::Unsubscribe { interest: wanted } => {
-                wanted == interest
-            }
+            Command::Subscribe { interest: wanted, .. }
+            | Command::Unsubscribe { interest: wanted } => wanted == interest,
             _ => false,
         }
     }
+}
+
+fn no_history(interest: &Interest) -> Failure {
+    let text = match interest {
+        Interest::Channel(_) => {
+            format!("the namespace of `{interest}` has no history: leave out what asks for it")
+        }
+        Interest::Pattern(_) => "patterns have no history: subscribe to each channel".to_owned(),
+    };
+    Failure::new(ErrorCode::NoHistory, text)
 }
 
 fn action(interest: &Interest) -> Action {

@@ -1,8 +1,10 @@
 //! Scripts: what goes in, and exactly what comes out, each effect as one line of text.
 
 mod connecting;
+mod present;
 mod publishing;
 mod random;
+mod resuming;
 mod subscriptions;
 mod timers;
 
@@ -32,6 +34,10 @@ fn rules() -> Rules {
         wildcard: rule(text),
         publish: rule(text),
         request: rule(text),
+        history: None,
+        queue: None,
+        presence: true,
+        members: None,
     };
     let feed = NamespaceRules { subscribe: rule("anyone"), ..NamespaceRules::default() };
     let declared = [("venue", every("anyone")), ("staff", every("role:staff")), ("feed", feed)];
@@ -128,7 +134,7 @@ impl Script {
     }
 
     fn published(&mut self, op: u32, outcome: Result<(), PublishError>) -> Vec<String> {
-        self.session.handle_published(OpId(op), outcome);
+        self.session.handle_published(OpId(op), outcome.map(|()| Accepted::default()));
         self.effects()
     }
 
@@ -181,14 +187,24 @@ fn render(effect: &Effect) -> String {
         Effect::Ping => "ping".to_owned(),
         Effect::Verify { op, token } => format!("verify #{} {}", op.0, token.reveal()),
         Effect::Admit { op } => format!("admit #{}", op.0),
+        Effect::Resume { op, secret } => format!("resume #{} {}", op.0, secret.reveal()),
+        Effect::Keep { op } => format!("keep #{}", op.0),
+        Effect::KeepAnew => "keep anew".to_owned(),
         Effect::Opened => "opened".to_owned(),
-        Effect::Join { op, interest } => format!("join #{} {interest}", op.0),
-        Effect::Deliver { interest } => format!("deliver {interest}"),
+        Effect::Join { op, interest, .. } => format!("join #{} {interest}", op.0),
+        Effect::Deliver { interest, answers: None, .. } => format!("deliver {interest}"),
+        Effect::Deliver { interest, answers: Some(id), since } => {
+            let id = id.map_or("-".to_owned(), |id| id.to_string());
+            let since = since.as_ref().map_or("", |_| " since");
+            format!("{id}: subscribed and deliver {interest}{since}")
+        }
+        Effect::Acknowledge { position, .. } => format!("acknowledge {position}"),
         Effect::Leave { interest } => format!("leave {interest}"),
-        Effect::Publish { op, message } => {
+        Effect::Publish { op, message, .. } => {
             format!("publish #{} {} {}", op.0, message.channel, message.id)
         }
         Effect::Call { op, request } => format!("call #{} {}", op.0, request.address),
+        Effect::Members { op, query } => format!("members #{} {}", op.0, query.channel),
         Effect::Close(code) => format!("close {}", code.number()),
     }
 }
@@ -198,14 +214,20 @@ fn render_outgoing(body: &Outgoing) -> String {
         Outgoing::Connected(connected) => {
             let channels: String =
                 connected.channels.iter().map(|channel| format!(" {channel}")).collect();
-            format!("connected{channels}")
+            let session =
+                connected.session.as_ref().map(|secret| format!(" session {}", secret.reveal()));
+            let resumed = if connected.resumed { "resumed" } else { "connected" };
+            format!("{resumed}{channels}{}", session.unwrap_or_default())
         }
         Outgoing::Refreshed { .. } => "refreshed".to_owned(),
-        Outgoing::Subscribed { interest } => format!("subscribed {interest}"),
+        Outgoing::Subscribed { interest, .. } => format!("subscribed {interest}"),
         Outgoing::Unsubscribed { interest } => format!("unsubscribed {interest}"),
-        Outgoing::Published { message } => format!("published {message}"),
+        Outgoing::Published { message, .. } => format!("published {message}"),
         Outgoing::Abandoned => "abandoned".to_owned(),
+        Outgoing::Acknowledged => "acknowledged".to_owned(),
+        Outgoing::Evicted { evicted, expired } => format!("evicted {evicted}, expired {expired}"),
         Outgoing::Answer { .. } => "answer".to_owned(),
+        Outgoing::Present(present) => format!("present {}", present.channel),
         Outgoing::Pong => "pong".to_owned(),
         Outgoing::Expiring { left } => format!("expiring in {left:?}"),
         Outgoing::Reconnect { after } => format!("reconnect after {after:?}"),
@@ -229,7 +251,8 @@ fn ann_of_staff() -> Identity {
 }
 
 fn connect(token: Option<&str>) -> Command {
-    Command::Connect { token: token.map(|text| Token::new(text.to_owned())) }
+    let token = token.map(|text| Token::new(text.to_owned()));
+    Command::Connect { token, acks: Acks::default(), session: Resumption::Never }
 }
 
 fn refresh() -> Command {
@@ -241,7 +264,7 @@ fn interest(name: &str) -> Interest {
 }
 
 fn subscribe(name: &str) -> Command {
-    Command::Subscribe { interest: interest(name) }
+    Command::Subscribe { interest: interest(name), since: None }
 }
 
 fn unsubscribe(name: &str) -> Command {
@@ -359,8 +382,7 @@ fn a_drain_finishes_what_is_under_way_and_takes_nothing_new() {
     assert_eq!(
         script.joined(2),
         [
-            "2: subscribed venue:1",
-            "deliver venue:1",
+            "2: subscribed and deliver venue:1",
             "leave venue:1",
             "3: unsubscribed venue:1",
             "close 1012"

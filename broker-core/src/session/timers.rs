@@ -50,7 +50,7 @@ impl Session {
         let alive = self.timers.alive;
         match &self.state {
             State::Closed => None,
-            State::Opening { until } => Some(alive.min(*until)),
+            State::Opening { until, .. } => Some(alive.min(*until)),
             State::Connecting(connecting) => Some(alive.min(connecting.until)),
             State::Open => {
                 let expiry = self.timers.expiry(&self.rules.limits);
@@ -62,7 +62,7 @@ impl Session {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Now) {
         match &self.state {
-            State::Opening { until } if *until <= now.instant => {
+            State::Opening { until, .. } if *until <= now.instant => {
                 return self.close(CloseCode::ConnectTimeout);
             }
             State::Connecting(connecting) if connecting.until <= now.instant => {

@@ -42,6 +42,8 @@ fn the_answer_says_who_is_connected_and_what_the_limits_are() {
         channels: vec![interest("user:ann")],
         ping_interval: 25 * SECOND,
         message_bytes: 100,
+        resumed: false,
+        session: None,
     };
     let body = Outgoing::Connected(Box::new(connected));
     assert_eq!(script.session.poll_effect(), Some(Effect::Send(Reply { id: Some(1), body })));

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::name::ChannelName;
+use crate::{name::ChannelName, ports::StoreError, resume::Resumed};
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
@@ -28,12 +28,14 @@ enum Event {
 enum Kind {
     Connect,
     ConnectAsNobody,
+    Resume,
     Refresh,
     Subscribe,
     Unsubscribe,
     Publish,
     Abandon,
     Call,
+    Members,
     Ping,
 }
 
@@ -41,9 +43,12 @@ enum Kind {
 enum Op {
     Verify,
     Admit,
+    Resume,
+    Keep,
     Join,
     Publish,
     Call,
+    Members,
 }
 
 /// What a driver would hold, and what must hold of it.
@@ -68,6 +73,7 @@ fn event() -> impl Strategy<Value = Event> {
     let kind = prop::sample::select(vec![
         Connect,
         ConnectAsNobody,
+        Resume,
         Refresh,
         Subscribe,
         Subscribe,
@@ -78,6 +84,7 @@ fn event() -> impl Strategy<Value = Event> {
         Publish,
         Abandon,
         Call,
+        Members,
         Ping,
     ]);
     prop_oneof![
@@ -127,7 +134,8 @@ impl Driver {
                     op | 1 << 31
                 });
                 if !self.open.iter().any(|(open, _)| *open == op) && !self.queued(op) {
-                    for kind in [Op::Verify, Op::Join, Op::Publish, Op::Call] {
+                    for kind in [Op::Verify, Op::Resume, Op::Keep, Op::Join, Op::Publish, Op::Call]
+                    {
                         self.outcome(op, kind, 0);
                     }
                 }
@@ -166,6 +174,11 @@ impl Driver {
         let command = match kind {
             Kind::Connect => connect(Some("token")),
             Kind::ConnectAsNobody => connect(None),
+            Kind::Resume => Command::Connect {
+                token: None,
+                acks: Acks::default(),
+                session: Resumption::From(Token::new("old".to_owned())),
+            },
             Kind::Refresh => refresh(),
             Kind::Subscribe => subscribe(name),
             Kind::Unsubscribe => unsubscribe(name),
@@ -175,6 +188,7 @@ impl Driver {
                 abandon(channel)
             }
             Kind::Call => call(channel, None),
+            Kind::Members => present::members(channel),
             Kind::Ping => Command::Ping,
         };
         let request = Request { id: Some(id), command };
@@ -215,6 +229,15 @@ impl Driver {
                     _ => Ok(Identity { expires, ..ann_of_staff() }),
                 },
             ),
+            Op::Resume => {
+                let resumed = Resumed { origin: ConnectionId(3), identity: ann_of_staff() };
+                let lost = Failure::new(ErrorCode::SessionLost, "no");
+                session.handle_resumed(now, op, if how < 2 { Err(lost) } else { Ok(resumed) });
+            }
+            Op::Keep => {
+                let secret = (how != 1).then(|| Token::new("new".to_owned()));
+                session.handle_kept(now, op, secret);
+            }
             Op::Join => {
                 let outcome = if how == 1 { Err(BusError::Timeout) } else { Ok(()) };
                 session.handle_joined(now, op, outcome);
@@ -226,12 +249,20 @@ impl Driver {
                     2 => Err(PublishError::Unavailable),
                     3 => Err(PublishError::Overloaded),
                     4 => Err(PublishError::TooLarge),
-                    _ => Ok(()),
+                    _ => Ok(Accepted::default()),
                 },
             ),
             Op::Call => {
                 let outcome = if how == 1 { Err(RequestError::Timeout) } else { Ok(data(1)) };
                 session.handle_answered(op, outcome);
+            }
+            Op::Members => {
+                let outcome = if how == 1 {
+                    Err(StoreError::Unavailable.into())
+                } else {
+                    Ok(present::nobody_in("venue:1"))
+                };
+                session.handle_members(op, outcome);
             }
         }
     }
@@ -247,15 +278,24 @@ impl Driver {
                         self.failed.remove(channel);
                     }
                 }
-                Effect::Send(_) | Effect::Ping | Effect::Opened => {}
+                Effect::Send(_)
+                | Effect::Ping
+                | Effect::Opened
+                | Effect::KeepAnew
+                | Effect::Acknowledge { .. } => {}
                 Effect::Verify { op, .. } => self.open.push((op, Op::Verify)),
                 Effect::Admit { op } => self.open.push((op, Op::Admit)),
+                Effect::Resume { op, .. } => self.open.push((op, Op::Resume)),
+                Effect::Keep { op } => self.open.push((op, Op::Keep)),
                 Effect::Call { op, .. } => self.open.push((op, Op::Call)),
-                Effect::Join { op, interest } => {
+                Effect::Join { op, interest, .. } => {
                     assert!(self.joined.insert(interest), "joined twice");
                     self.open.push((op, Op::Join));
                 }
-                Effect::Deliver { interest } => {
+                Effect::Deliver { interest, answers, .. } => {
+                    if let Some(Some(id)) = answers {
+                        assert!(self.answered.insert(id), "{id} is answered twice");
+                    }
                     assert!(self.joined.contains(&interest), "delivered without join");
                     assert!(self.delivered.insert(interest), "delivered twice");
                 }
@@ -263,7 +303,7 @@ impl Driver {
                     assert!(self.joined.remove(&interest), "left without join");
                     self.delivered.remove(&interest);
                 }
-                Effect::Publish { op, message } => {
+                Effect::Publish { op, message, .. } => {
                     let failed = self.failed.entry(message.channel.clone()).or_default();
                     let retry = failed.contains(&message.id);
                     assert!(retry || failed.is_empty(), "{} overtakes {failed:?}", message.id);
@@ -271,6 +311,7 @@ impl Driver {
                     self.handed.insert(op, (message.channel, message.id));
                     self.open.push((op, Op::Publish));
                 }
+                Effect::Members { op, .. } => self.open.push((op, Op::Members)),
                 Effect::Close(_) => self.closed = true,
             }
         }
@@ -297,10 +338,10 @@ impl Driver {
 
 proptest! {
     #[test]
-    fn whatever_happens(start in 0..3, events in vec(event(), 0..80), ends in vec(0..6u8, 64)) {
+    fn whatever_happens(start in 0..4_usize, events in vec(event(), 0..80), ends in vec(0..6u8, 64)) {
         let mut driver = Driver::new();
         if start > 0 {
-            let connect = if start == 1 { Kind::Connect } else { Kind::ConnectAsNobody };
+            let connect = [Kind::Connect, Kind::ConnectAsNobody, Kind::Resume][start - 1];
             driver.ask(connect, 0, None);
         }
         for event in events {

@@ -1,0 +1,252 @@
+//! The newest messages of a channel, for those who come (back).
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{Feed, most_read};
+use crate::{
+    history::{From, History, Rewind, Since, Slice, Start, Top, is_complete},
+    message::{Message, Timestamp},
+    ports::Backlog,
+    position::{Offset, Position},
+};
+
+/// How long a window stays after its last use.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What of a channel's past somebody wants.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// Nothing.
+    Nothing,
+    /// What a client asks for.
+    Since(&'a Since),
+    /// What is pending in its user's offline queue.
+    Pending(&'a Backlog),
+}
+
+/// All that the log has of a channel from somewhere on, and what came since.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// From where on.
+    begins: Offset,
+    messages: VecDeque<Message>,
+    used: Instant,
+    /// Most that is kept; the log keeps no more.
+    size: usize,
+    /// Whether no message can have left the log for being one too many.
+    whole: bool,
+}
+
+/// What comes while the log is read for a window; the newest, if that is more than it holds.
+#[derive(Debug)]
+pub(super) struct Recording {
+    begins: Offset,
+    /// What was given out before.
+    until: Offset,
+    messages: VecDeque<Message>,
+    size: usize,
+}
+
+/// What must be done before a [`Feed::replay`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// Catching up: the subscriber has seen more than the feed, or another log.
+    CatchUp,
+    /// A window.
+    Window,
+}
+
+/// Where a new subscription starts, and what of the past it gets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Replay<'a> {
+    /// What the subscriber is told.
+    pub start: Start,
+    /// What it gets, before anything else.
+    pub messages: Vec<&'a Message>,
+}
+
+impl Window {
+    pub(super) fn append(&mut self, message: Message) {
+        self.messages.push_back(message);
+        if self.messages.len() > self.size {
+            let gone = self.messages.pop_front().and_then(|message| message.stored);
+            self.begins = gone.map_or(self.begins, |gone| Offset(gone.offset.0 + 1));
+            self.whole = false;
+        }
+    }
+
+    fn from(&self, offset: Offset) -> impl DoubleEndedIterator<Item = &Message> {
+        let is_before = |message: &Message| message.stored.is_some_and(|it| it.offset < offset);
+        self.messages.range(self.messages.partition_point(is_before)..)
+    }
+}
+
+impl Recording {
+    pub(super) fn append(&mut self, message: Message) {
+        self.messages.push_back(message);
+        if self.messages.len() > self.size {
+            self.messages.pop_front();
+        }
+    }
+}
+
+impl Feed {
+    /// What must be done for what is asked for to be at hand.
+    #[must_use]
+    pub fn need(&self, wanted: Wanted<'_>) -> Need {
+        let Some(last) = self.last else { return Need::Nothing };
+        let elsewhere = |at: &Position| at.epoch != last.epoch || at.offset > last.offset;
+        let from = match wanted {
+            Wanted::Nothing => return Need::Nothing,
+            Wanted::Since(since) => match since.position {
+                Some(position) if position == last => return Need::Nothing,
+                Some(position) if elsewhere(&position) => return Need::CatchUp,
+                _ => None,
+            },
+            Wanted::Pending(backlog) => match first_pending(backlog, &last) {
+                from if from > last.offset => return Need::Nothing,
+                from => Some(from),
+            },
+        };
+        let has = |window: &Window| from.is_none_or(|from| window.begins <= from);
+        if self.window.as_ref().is_some_and(|window| has(window)) {
+            Need::Nothing
+        } else {
+            Need::Window
+        }
+    }
+
+    /// What of the log is to be read for a window.
+    pub fn begin_window(&mut self, history: &History, wanted: Wanted<'_>) -> Option<Slice> {
+        let last = self.last?;
+        let begins = match wanted {
+            Wanted::Pending(backlog) => first_pending(backlog, &last),
+            Wanted::Nothing | Wanted::Since(_) => Offset(0),
+        };
+        let (until, size) = (last.offset, most_read(history) - 1);
+        self.recording =
+            Some(Box::new(Recording { begins, until, messages: VecDeque::new(), size }));
+        Some(Slice { from: From::Offset(begins), until, messages: size + 1 })
+    }
+
+    /// All that the log has: the answer to [`Feed::begin_window`].
+    pub fn set_window(&mut self, now: Instant, read: Vec<Message>) {
+        // Without it, messages were lost meanwhile: these are not all.
+        let Some(recording) = self.recording.take() else { return };
+        let whole = read.len() < recording.size;
+        let is_out = |it: &Message| it.stored.is_some_and(|it| it.offset <= recording.until);
+        let messages = read.into_iter().filter(is_out).collect();
+        let (begins, size) = (recording.begins, recording.size);
+        let mut window = Window { begins, messages, used: now, size, whole };
+        recording.messages.into_iter().for_each(|message| window.append(message));
+        self.window = Some(Box::new(window));
+    }
+
+    /// Lets a window go that nobody has used for a while.
+    pub fn tidy(&mut self, now: Instant) {
+        let unused = |window: &mut Box<Window>| now.saturating_duration_since(window.used) > IDLE;
+        self.window.take_if(unused);
+    }
+
+    /// Where a subscription starts now; `None` before the feed has caught up for the first time.
+    /// With [`Feed::need`] not met, nothing is recovered.
+    pub fn replay(
+        &mut self,
+        (now, wall): (Instant, Timestamp),
+        history: &History,
+        wanted: Wanted<'_>,
+    ) -> Option<Replay<'_>> {
+        let position = self.last?;
+        let asked = wanted.position();
+        let start = Start { position, recovered: asked.map(|it| it == position), replayed: 0 };
+        let window = self.window.as_mut().filter(|_| asked != Some(position));
+        let (start, messages) = match (wanted, window) {
+            (Wanted::Nothing, _) | (_, None) => (start, Vec::new()),
+            (Wanted::Pending(backlog), Some(window)) => {
+                window.used = now;
+                (start, window.from(first_pending(backlog, &position)).collect())
+            }
+            (Wanted::Since(since), Some(window)) => {
+                window.used = now;
+                window.since(wall, history, since, start)
+            }
+        };
+        Some(Replay { start: Start { replayed: messages.len(), ..start }, messages })
+    }
+}
+
+impl Window {
+    /// What came after a client's position, if that is all there was; otherwise the latest, if it
+    /// wants them.
+    fn since(
+        &self,
+        wall: Timestamp,
+        history: &History,
+        since: &Since,
+        start: Start,
+    ) -> (Start, Vec<&Message>) {
+        let missed = since.position.and_then(|asked| {
+            let missed = self.missed(history, &asked, since.age, start.position)?;
+            Some((asked, missed))
+        });
+        match missed {
+            // Not the end: the connection may break before the subscriber has got it all.
+            Some((asked, missed)) if !missed.is_empty() => {
+                (Start { position: asked, recovered: Some(true), ..start }, missed)
+            }
+            Some((_, none)) => (Start { recovered: Some(true), ..start }, none),
+            None => (start, self.latest(since.rewind, wall)),
+        }
+    }
+
+    fn missed(
+        &self,
+        history: &History,
+        asked: &Position,
+        age: Option<Duration>,
+        position: Position,
+    ) -> Option<Vec<&Message>> {
+        let fresh = age.is_some_and(|age| age + history.uncertainty() < history.ttl);
+        let top = Top { epoch: position.epoch, newest: Some(position), end: position.offset };
+        let first = self.from(asked.offset).next().and_then(Message::position);
+        let newer = || self.from(Offset(asked.offset.0.saturating_add(1))).collect();
+        is_complete(asked, &top, first, fresh && self.whole).then(newer)
+    }
+
+    fn latest(&self, rewind: Option<Rewind>, wall: Timestamp) -> Vec<&Message> {
+        match rewind {
+            None => Vec::new(),
+            Some(Rewind::Messages(count)) => {
+                let skipped = self.messages.len().saturating_sub(count);
+                self.messages.range(skipped..).collect()
+            }
+            Some(Rewind::For(duration)) => {
+                let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                let since = Timestamp(wall.0.saturating_sub(duration));
+                self.messages.iter().filter(|message| message.time >= since).collect()
+            }
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn position(self) -> Option<Position> {
+        match self {
+            Self::Since(since) => since.position,
+            Self::Nothing | Self::Pending(_) => None,
+        }
+    }
+}
+
+/// The first offset that a pending message can have.
+fn first_pending(backlog: &Backlog, last: &Position) -> Offset {
+    match backlog.after {
+        Some((epoch, after)) if epoch == last.epoch => Offset(after.0.saturating_add(1)),
+        _ => Offset(0),
+    }
+}
