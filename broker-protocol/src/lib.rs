@@ -2,4 +2,5 @@
 
 pub mod json;
 pub mod native;
+pub mod sse;
 pub mod ws;

@@ -8,7 +8,12 @@ use std::time::Duration;
 use broker_core::{
     Data, EventName, Interest, Message, MessageId, Timestamp,
     code::Retry,
-    session::{Command, Connected, Publish, Request, RequestId, ServiceCall},
+    history::Start,
+    ports::Accepted,
+    session::{
+        Acks, Command, Connected, MembersQuery, Present, Publish, Request, RequestId, Resumption,
+        Rewind, ServiceCall, Since,
+    },
 };
 use bytes::{Bytes, BytesMut};
 
@@ -44,6 +49,8 @@ pub enum ServerFrame {
         id: RequestId,
         /// Which.
         interest: Interest,
+        /// Where it starts, if the channel has history.
+        start: Option<Start>,
     },
     /// The subscription has ended; without a number, by the server.
     Unsubscribed {
@@ -58,11 +65,25 @@ pub enum ServerFrame {
         id: RequestId,
         /// The message's id.
         message: MessageId,
+        /// Where it is stored, if it is.
+        accepted: Accepted,
     },
     /// Later publishes to the channel may pass.
     Abandoned {
         /// The command's number.
         id: RequestId,
+    },
+    /// The acknowledgement was taken.
+    Acked {
+        /// The command's number.
+        id: RequestId,
+    },
+    /// Messages to the user left its queue, though nobody acknowledged them.
+    Evicted {
+        /// How many because there were too many.
+        evicted: u64,
+        /// How many because they were too old.
+        expired: u64,
     },
     /// A service answered.
     Reply {
@@ -70,6 +91,13 @@ pub enum ServerFrame {
         id: RequestId,
         /// What.
         data: Data,
+    },
+    /// Who is in a channel.
+    Present {
+        /// The command's number.
+        id: RequestId,
+        /// Who.
+        present: Box<Present>,
     },
     /// The server lives.
     Pong {
@@ -130,11 +158,14 @@ impl ServerFrame {
             | Self::Unsubscribed { id, .. }
             | Self::Published { id, .. }
             | Self::Abandoned { id }
+            | Self::Acked { id }
             | Self::Reply { id, .. }
+            | Self::Present { id, .. }
             | Self::Pong { id }
             | Self::Error(ServerError { id, .. }) => *id,
             Self::Message(_)
             | Self::Gap { .. }
+            | Self::Evicted { .. }
             | Self::Expiring { .. }
             | Self::Reconnect { .. }
             | Self::Unknown { .. } => None,
@@ -174,14 +205,28 @@ fn put_request(request: &Request, out: &mut BytesMut) -> Opcode {
         payload::write(out, kind, None, |object| members(object.maybe_number("id", id)))
     };
     match &request.command {
-        Command::Connect { token } => plain("connect", &|object| {
+        Command::Connect { token, acks, session } => plain("connect", &|object| {
             object.maybe_text("token", token.as_ref().map(|token| token.reveal()));
+            if *acks == Acks::Client {
+                object.text("acks", "client");
+            }
+            match session {
+                Resumption::Never => {}
+                Resumption::Offered => drop(object.flag("session", true)),
+                Resumption::From(secret) => drop(object.text("session", secret.reveal())),
+            }
+        }),
+        Command::Acknowledge { position } => plain("ack", &|object| {
+            object.maybe_position(Some(position));
         }),
         Command::Refresh { token } => plain("refresh", &|object| {
             object.text("token", token.reveal());
         }),
-        Command::Subscribe { interest } => plain("subscribe", &|object| {
+        Command::Subscribe { interest, since } => plain("subscribe", &|object| {
             object.interest(interest);
+            if let Some(since) = since {
+                put_since(since, object);
+            }
         }),
         Command::Unsubscribe { interest } => plain("unsubscribe", &|object| {
             object.interest(interest);
@@ -189,10 +234,29 @@ fn put_request(request: &Request, out: &mut BytesMut) -> Opcode {
         Command::Abandon { channel } => plain("abandon", &|object| {
             object.text("channel", channel.as_str());
         }),
+        Command::Members(query) => plain("presence", &|object| put_query(query, object)),
         Command::Ping => plain("ping", &|_| {}),
         Command::Publish(publish) => put_publish(id, publish, out),
         Command::Call(call) => put_call(id, call, out),
     }
+}
+
+fn put_since(since: &Since, object: &mut Object<'_>) {
+    object
+        .maybe_position(since.position.as_ref())
+        .maybe_number("age", since.age.map(payload::millis));
+    match since.rewind {
+        None => {}
+        Some(Rewind::Messages(count)) => drop(object.number("rewind", count as u64)),
+        Some(Rewind::For(time)) => drop(object.number("rewind_time", payload::millis(time))),
+    }
+}
+
+fn put_query(query: &MembersQuery, object: &mut Object<'_>) {
+    object
+        .text("channel", query.channel.as_str())
+        .maybe_text("cursor", query.cursor.as_deref())
+        .number("limit", query.limit as u64);
 }
 
 fn put_publish(id: RequestId, publish: &Publish, out: &mut BytesMut) -> Opcode {

@@ -2,10 +2,15 @@
 
 use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use broker_core::{
-    ChannelName, Data, ErrorCode, Interest, JsonText,
+    ChannelName, Data, ErrorCode, Interest, JsonText, Position,
     name::NameError,
-    session::{Command, Failure, Publish, Request, RequestId, ServiceCall, Token},
+    position::NotAPosition,
+    session::{
+        Acks, Command, Failure, MembersQuery, Publish, Request, RequestId, Resumption, Rewind,
+        ServiceCall, Since, Token,
+    },
 };
 use bytes::Bytes;
 
@@ -19,10 +24,15 @@ use crate::json;
 /// Commands in one frame.
 pub const MAX_COMMANDS: usize = 128;
 
+/// Members of a channel in one answer.
+pub const MAX_MEMBERS: usize = 1_000;
+/// The same, where the client does not say.
+const USUAL_MEMBERS: usize = 100;
+
 /// Members that a later version will give a meaning.
-const RESERVED_MEMBERS: &[&str] = &["position", "recover", "rewind", "ack"];
+const RESERVED_MEMBERS: &[&str] = &["recover"];
 /// Commands that a later version will have.
-const RESERVED_COMMANDS: &[&str] = &["ack", "recover", "rewind"];
+const RESERVED_COMMANDS: &[&str] = &["recover", "rewind"];
 /// What every command may have.
 const COMMON: &[Member] = &[Member::Type, Member::Id, Member::Trace];
 
@@ -93,11 +103,13 @@ fn decode_command(members: &Members<'_>, binary: Option<&[u8]>) -> Result<Comman
     check_members(kind, members, binary.is_some())?;
     let trace = trace(members)?;
     Ok(match kind {
-        Kind::Connect => Command::Connect { token: token(members)? },
+        Kind::Connect => connect(members)?,
         Kind::Refresh => {
             Command::Refresh { token: token(members)?.ok_or_else(|| missing(kind, "`token`"))? }
         }
-        Kind::Subscribe => Command::Subscribe { interest: interest(kind, members)? },
+        Kind::Subscribe => {
+            Command::Subscribe { interest: interest(kind, members)?, since: since(members)? }
+        }
         Kind::Unsubscribe => Command::Unsubscribe { interest: interest(kind, members)? },
         Kind::Publish => Command::Publish(Publish {
             channel: channel(kind, members, Member::Channel)?,
@@ -107,6 +119,9 @@ fn decode_command(members: &Members<'_>, binary: Option<&[u8]>) -> Result<Comman
             echo: members.flag(Member::Echo).map_err(wrong_type)?.unwrap_or(true),
             trace,
         }),
+        Kind::Ack => Command::Acknowledge {
+            position: position(members)?.ok_or_else(|| missing(kind, "`position`"))?,
+        },
         Kind::Abandon => Command::Abandon { channel: channel(kind, members, Member::Channel)? },
         Kind::Request => Command::Call(ServiceCall {
             address: channel(kind, members, Member::Service)?,
@@ -117,6 +132,11 @@ fn decode_command(members: &Members<'_>, binary: Option<&[u8]>) -> Result<Comman
                 .map_err(wrong_type)?
                 .map(Duration::from_millis),
             trace,
+        }),
+        Kind::Presence => Command::Members(MembersQuery {
+            channel: channel(kind, members, Member::Channel)?,
+            cursor: text(members, Member::Cursor)?.map(Cow::into_owned),
+            limit: limit(members)?,
         }),
         Kind::Ping => Command::Ping,
     })
@@ -131,19 +151,23 @@ enum Kind {
     Unsubscribe,
     Publish,
     Abandon,
+    Ack,
     Request,
+    Presence,
     Ping,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Connect,
         Self::Refresh,
         Self::Subscribe,
         Self::Unsubscribe,
         Self::Publish,
         Self::Abandon,
+        Self::Ack,
         Self::Request,
+        Self::Presence,
         Self::Ping,
     ];
 
@@ -155,20 +179,29 @@ impl Kind {
             Self::Unsubscribe => "unsubscribe",
             Self::Publish => "publish",
             Self::Abandon => "abandon",
+            Self::Ack => "ack",
             Self::Request => "request",
+            Self::Presence => "presence",
             Self::Ping => "ping",
         }
     }
 
     /// What it may have beside [`COMMON`].
     const fn members(self) -> &'static [Member] {
-        use Member::{Channel, Data, Echo, Event, Message, Pattern, Service, Timeout, Token};
+        use Member::{
+            Acks, Age, Channel, Cursor, Data, DataBase64, Echo, Event, Limit, Message, Pattern,
+            Position, Rewind, RewindTime, Service, Session, Timeout, Token,
+        };
         match self {
-            Self::Connect | Self::Refresh => &[Token],
-            Self::Subscribe | Self::Unsubscribe => &[Channel, Pattern],
-            Self::Publish => &[Channel, Event, Message, Echo, Data],
+            Self::Connect => &[Token, Session, Acks],
+            Self::Refresh => &[Token],
+            Self::Ack => &[Position],
+            Self::Subscribe => &[Channel, Pattern, Position, Age, Rewind, RewindTime],
+            Self::Unsubscribe => &[Channel, Pattern],
+            Self::Publish => &[Channel, Event, Message, Echo, Data, DataBase64],
             Self::Abandon => &[Channel],
-            Self::Request => &[Service, Event, Timeout, Data],
+            Self::Request => &[Service, Event, Timeout, Data, DataBase64],
+            Self::Presence => &[Channel, Cursor, Limit],
             Self::Ping => &[],
         }
     }
@@ -224,6 +257,27 @@ fn no_such_member(kind: Kind, name: &str) -> Failure {
     })
 }
 
+fn connect(members: &Members<'_>) -> Result<Command, Failure> {
+    let (token, session) = (token(members)?, session(members)?);
+    if token.is_some() && matches!(session, Resumption::From(_)) {
+        let text = "`connect` takes either `token` or the secret of a `session`, not both";
+        return Err(bad_request(text));
+    }
+    Ok(Command::Connect { token, acks: acks(members)?, session })
+}
+
+fn session(members: &Members<'_>) -> Result<Resumption, Failure> {
+    match members.raw(Member::Session) {
+        None | Some("false") => Ok(Resumption::Never),
+        Some("true") => Ok(Resumption::Offered),
+        Some(raw) if raw.starts_with('"') => {
+            let secret = text(members, Member::Session)?.unwrap_or_default();
+            Ok(Resumption::From(Token::new(secret.into_owned())))
+        }
+        Some(_) => Err(bad_request("`session` is true, false, or the secret of a session")),
+    }
+}
+
 fn token(members: &Members<'_>) -> Result<Option<Token>, Failure> {
     Ok(text(members, Member::Token)?.map(|token| Token::new(token.into_owned())))
 }
@@ -238,12 +292,61 @@ fn interest(kind: Kind, members: &Members<'_>) -> Result<Interest, Failure> {
     }
 }
 
+fn acks(members: &Members<'_>) -> Result<Acks, Failure> {
+    match text(members, Member::Acks)?.as_deref() {
+        None => Ok(Acks::default()),
+        Some("client") => Ok(Acks::Client),
+        Some("transport") => Ok(Acks::Transport),
+        Some(_) => Err(bad_request("`acks` is `client` or `transport`")),
+    }
+}
+
+fn position(members: &Members<'_>) -> Result<Option<Position>, Failure> {
+    let position = text(members, Member::Position)?.map(|text| text.parse()).transpose();
+    position.map_err(|error: NotAPosition| bad_request(format!("`position`: {error}")))
+}
+
+/// What of the past is asked for; `None` if nothing is.
+fn since(members: &Members<'_>) -> Result<Option<Box<Since>>, Failure> {
+    let millis = |member, least| {
+        let number = members.number(member, least).map_err(wrong_type)?;
+        Ok::<_, Failure>(number.map(Duration::from_millis))
+    };
+    let count = members.number(Member::Rewind, 1).map_err(wrong_type)?;
+    let rewind = match (count, millis(Member::RewindTime, 1)?) {
+        (Some(_), Some(_)) => {
+            return Err(bad_request("either `rewind` or `rewind_time`, not both"));
+        }
+        (Some(count), None) => Some(Rewind::Messages(usize::try_from(count).unwrap_or(usize::MAX))),
+        (None, time) => time.map(Rewind::For),
+    };
+    let position = position(members)?;
+    let since = Since { position, age: millis(Member::Age, 0)?, rewind };
+    if since.age.is_some() && since.position.is_none() {
+        return Err(bad_request("`age` is of a `position`: give both"));
+    }
+    Ok((!since.is_now()).then(|| Box::new(since)))
+}
+
 fn channel(kind: Kind, members: &Members<'_>, member: Member) -> Result<ChannelName, Failure> {
     name(members, member)?.ok_or_else(|| missing(kind, &format!("`{}`", member.name())))
 }
 
+/// How many members are asked for.
+fn limit(members: &Members<'_>) -> Result<usize, Failure> {
+    let limit = members.number(Member::Limit, 0).map_err(wrong_type)?;
+    match limit.map(usize::try_from) {
+        None => Ok(USUAL_MEMBERS),
+        Some(Ok(limit)) if limit <= MAX_MEMBERS => Ok(limit),
+        Some(_) => Err(bad_request(format!("`limit` is at most {MAX_MEMBERS}"))),
+    }
+}
+
 /// Copies the data, once.
 fn data(kind: Kind, members: &Members<'_>, binary: Option<&[u8]>) -> Result<Data, Failure> {
+    if let Some(text) = text(members, Member::DataBase64)? {
+        return base64_data(members, binary, &text);
+    }
     match (members.raw(Member::Data), binary) {
         (None, Some(bytes)) => Ok(Data::Binary(Bytes::copy_from_slice(bytes))),
         (Some(json), None) if json::fits_depth(json) => {
@@ -262,6 +365,17 @@ fn data(kind: Kind, members: &Members<'_>, binary: Option<&[u8]>) -> Result<Data
             Err(bad_request(text))
         }
     }
+}
+
+/// Bytes in a text frame, for transports that have no other.
+fn base64_data(members: &Members<'_>, binary: Option<&[u8]>, text: &str) -> Result<Data, Failure> {
+    if members.raw(Member::Data).is_some() || binary.is_some() {
+        return Err(bad_request("`data_base64` stands alone: leave out any other data"));
+    }
+    let bytes = BASE64_STANDARD
+        .decode(text)
+        .map_err(|error| bad_request(format!("`data_base64` is not base64: {error}")))?;
+    Ok(Data::Binary(bytes.into()))
 }
 
 /// The form of W3C's `traceparent`, version 00. It is passed on in headers, so nothing else may

@@ -3,8 +3,9 @@
 use broker_core::{
     Data, Interest, Message,
     code::Retry,
-    ports::GapReason,
-    session::{Connected, Failure, Outgoing, Reply, RequestId},
+    history::Start,
+    ports::{GapReason, Member, MemberInfo},
+    session::{Connected, Failure, Outgoing, Present, Reply, RequestId, Token},
 };
 use bytes::BytesMut;
 
@@ -22,6 +23,8 @@ const USUAL_REPLY: usize = 100;
 const MESSAGE_FRAME: usize =
     r#"{"type":"message","channel":"","message":"","time":1234567890123}"#.len();
 const EVENT_MEMBER: usize = r#","event":"""#.len();
+/// With an epoch of 16 digits; room for an offset of 20 is more than most need.
+const POSITION_MEMBER: usize = r#","position":"123456789abcdef0.1234567890.12345678""#.len();
 const DATA_MEMBER: usize = r#","data":"#.len();
 
 /// Appends the frame of an answer or notice to `out`.
@@ -37,16 +40,28 @@ pub fn encode_reply(reply: &Reply, out: &mut BytesMut) {
         Outgoing::Refreshed { expires } => brief(out, "refreshed", reply.id, |o| {
             o.maybe_number("expires", expires.map(|at| at.0));
         }),
-        Outgoing::Subscribed { interest } => brief(out, "subscribed", reply.id, |o| {
+        Outgoing::Subscribed { interest, start } => brief(out, "subscribed", reply.id, |o| {
             o.interest(interest);
+            if let Some(start) = start {
+                put_start(start, o);
+            }
         }),
         Outgoing::Unsubscribed { interest } => brief(out, "unsubscribed", reply.id, |o| {
             o.interest(interest);
         }),
-        Outgoing::Published { message } => brief(out, "published", reply.id, |o| {
+        Outgoing::Published { message, accepted } => brief(out, "published", reply.id, |o| {
             o.text("message", message.as_str());
+            o.maybe_position(accepted.position.as_ref());
+            if accepted.duplicate {
+                o.flag("duplicate", true);
+            }
+        }),
+        Outgoing::Acknowledged => brief(out, "acked", reply.id, |_| {}),
+        Outgoing::Evicted { evicted, expired } => brief(out, "evicted", reply.id, |o| {
+            o.number("evicted", *evicted).number("expired", *expired);
         }),
         Outgoing::Abandoned => brief(out, "abandoned", reply.id, |_| {}),
+        Outgoing::Present(present) => encode_present(reply.id, present, out),
         Outgoing::Pong => brief(out, "pong", reply.id, |_| {}),
         Outgoing::Expiring { left } => brief(out, "expiring", reply.id, |o| {
             o.number("in", payload::millis(*left));
@@ -55,6 +70,14 @@ pub fn encode_reply(reply: &Reply, out: &mut BytesMut) {
             o.number("after", payload::millis(*after));
         }),
     }
+}
+
+fn put_start(start: &Start, object: &mut Object<'_>) {
+    object.maybe_position(Some(&start.position));
+    if let Some(recovered) = start.recovered {
+        object.flag("recovered", recovered);
+    }
+    object.number("replayed", start.replayed as u64);
 }
 
 /// Appends the frame of a message to `out`, its data as it is.
@@ -67,7 +90,8 @@ pub fn encode_message(message: &Message, out: &mut BytesMut) {
             .text("channel", message.channel.as_str())
             .maybe_text("event", message.event.as_ref().map(AsRef::as_ref))
             .text("message", message.id.as_str())
-            .number("time", message.time.0);
+            .number("time", message.time.0)
+            .maybe_position(message.position().as_ref());
     });
 }
 
@@ -89,7 +113,13 @@ pub(super) fn message_length(message: &Message) -> usize {
         Data::Binary(bytes) => LENGTH_BYTES + bytes.len(),
     };
     let event = message.event.as_ref().map_or(0, |event| EVENT_MEMBER + event.as_str().len());
-    MESSAGE_FRAME + message.channel.as_str().len() + message.id.as_str().len() + event + data
+    let position = message.stored.map_or(0, |_| POSITION_MEMBER);
+    MESSAGE_FRAME
+        + position
+        + message.channel.as_str().len()
+        + message.id.as_str().len()
+        + event
+        + data
 }
 
 fn encode_connected(id: RequestId, connected: &Connected, out: &mut BytesMut) {
@@ -101,8 +131,36 @@ fn encode_connected(id: RequestId, connected: &Connected, out: &mut BytesMut) {
             .texts("channels", connected.channels.iter().map(Interest::as_str))
             .number("ping", payload::millis(connected.ping_interval))
             .number("max_message", connected.message_bytes as u64)
-            .number("version", VERSION.into());
+            .number("version", VERSION.into())
+            .maybe_text("session", connected.session.as_ref().map(Token::reveal));
+        if connected.resumed {
+            object.flag("resumed", true);
+        }
     });
+}
+
+fn encode_present(id: RequestId, present: &Present, out: &mut BytesMut) {
+    brief(out, "present", id, |object| {
+        object
+            .text("channel", present.channel.as_str())
+            .number("users", present.count.users)
+            .number("connections", present.count.connections);
+        if let Some(page) = &present.page {
+            object
+                .objects("members", &page.members, put_member)
+                .maybe_text("next", page.next.as_deref());
+        }
+    });
+}
+
+fn put_member(object: &mut Object<'_>, info: &MemberInfo) {
+    match &info.member {
+        Member::User(user) => {
+            object.text("user", user.as_str()).number("connections", info.connections)
+        }
+        Member::Anonymous(connection) => object.text("connection", &connection.to_string()),
+    }
+    .number("since", info.since.0);
 }
 
 fn encode_error(id: RequestId, failure: &Failure, out: &mut BytesMut) {

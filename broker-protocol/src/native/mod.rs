@@ -8,12 +8,14 @@ mod decode;
 mod encode;
 mod nearest;
 mod payload;
+mod textual;
 mod wire;
 
 pub mod client;
 
-pub use decode::{MAX_COMMANDS, Malformed, decode_binary, decode_text};
+pub use decode::{MAX_COMMANDS, MAX_MEMBERS, Malformed, decode_binary, decode_text};
 pub use encode::{encode_gap, encode_message, encode_reply};
+pub use textual::{append_text, text_of_binary};
 
 /// The WebSocket sub-protocol that a client offers and the server selects.
 pub const SUBPROTOCOL: &str = "fanfare.v1";

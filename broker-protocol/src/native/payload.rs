@@ -1,8 +1,8 @@
 //! What both sides write: one object, with data inside it or after it.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
-use broker_core::{Data, Interest};
+use broker_core::{Data, Interest, Position};
 use bytes::{BufMut as _, BytesMut};
 
 use crate::{
@@ -61,6 +61,27 @@ impl Object<'_> {
         self
     }
 
+    /// An array of objects, each with what `members` gives it.
+    pub(super) fn objects<T>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = T>,
+        members: impl Fn(&mut Object<'_>, T),
+    ) -> &mut Self {
+        self.name(name);
+        self.0.put_u8(b'[');
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                self.0.put_u8(b',');
+            }
+            self.0.put_u8(b'{');
+            members(&mut Object(self.0), value);
+            self.0.put_u8(b'}');
+        }
+        self.0.put_u8(b']');
+        self
+    }
+
     pub(super) fn interest(&mut self, interest: &Interest) -> &mut Self {
         match interest {
             Interest::Channel(channel) => self.text("channel", channel.as_str()),
@@ -75,8 +96,25 @@ impl Object<'_> {
         self
     }
 
+    pub(super) fn flag(&mut self, name: &str, value: bool) -> &mut Self {
+        self.raw(name, if value { b"true" } else { b"false" })
+    }
+
+    pub(super) fn maybe_position(&mut self, position: Option<&Position>) -> &mut Self {
+        if let Some(position) = position {
+            self.name("position");
+            // Digits and dots need no escapes, and memory does not fail.
+            write!(self.0, "\"{position}\"").unwrap_or_default();
+        }
+        self
+    }
+
     fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
+        // Only the first member of an object stands behind a brace.
+        if self.0.last() != Some(&b'{') {
+            self.0.put_u8(b',');
+        }
+        self.0.put_u8(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
     }

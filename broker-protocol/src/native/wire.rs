@@ -39,14 +39,23 @@ members! {
     Id = "id",
     Trace = "trace",
     Token = "token",
+    Acks = "acks",
+    Session = "session",
     Channel = "channel",
     Pattern = "pattern",
+    Position = "position",
+    Age = "age",
+    Rewind = "rewind",
+    RewindTime = "rewind_time",
     Event = "event",
     Message = "message",
     Echo = "echo",
     Service = "service",
     Timeout = "timeout",
+    Cursor = "cursor",
+    Limit = "limit",
     Data = "data",
+    DataBase64 = "data_base64",
 }
 
 /// One object's members, as they stand in the frame.

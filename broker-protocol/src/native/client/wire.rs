@@ -3,7 +3,13 @@
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use broker_core::{
-    Data, Interest, JsonText, Message, Timestamp, code::Retry, name::NameError, session::Connected,
+    Data, Interest, JsonText, Message, Position, Timestamp,
+    code::Retry,
+    history::Start,
+    message::Stored,
+    name::NameError,
+    ports::{Accepted, Member, MemberCount, MemberInfo, MemberPage},
+    session::{Connected, Present, Token},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -38,6 +44,13 @@ struct Wire<'a> {
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
     time: Option<u64>,
+    #[serde(borrow)]
+    position: Option<Cow<'a, str>>,
+    recovered: Option<bool>,
+    replayed: Option<usize>,
+    duplicate: Option<bool>,
+    evicted: Option<u64>,
+    expired: Option<u64>,
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
     connection: Option<String>,
@@ -47,6 +60,8 @@ struct Wire<'a> {
     ping: Option<u64>,
     max_message: Option<u64>,
     version: Option<u32>,
+    resumed: Option<bool>,
+    session: Option<String>,
     code: Option<String>,
     text: Option<String>,
     retry: Option<String>,
@@ -54,6 +69,21 @@ struct Wire<'a> {
     #[serde(rename = "in")]
     left: Option<u64>,
     after: Option<u64>,
+    users: Option<u64>,
+    connections: Option<u64>,
+    members: Option<Vec<WireMember<'a>>>,
+    next: Option<String>,
+}
+
+/// One of the members of a channel.
+#[derive(Deserialize)]
+struct WireMember<'a> {
+    #[serde(borrow)]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    connection: Option<Cow<'a, str>>,
+    connections: Option<u64>,
+    since: u64,
 }
 
 /// Tells `null`, which is data, from no data.
@@ -75,7 +105,8 @@ pub(super) fn parse(json: &str, binary: Option<&[u8]>) -> Result<ServerFrame, Ba
         },
         "refreshed" => ServerFrame::Refreshed { id, expires: wire.expires.map(Timestamp) },
         "subscribed" => {
-            ServerFrame::Subscribed { id, interest: need(wire.interest()?, "channel")? }
+            let interest = need(wire.interest()?, "channel")?;
+            ServerFrame::Subscribed { id, interest, start: wire.start()? }
         }
         "unsubscribed" => {
             ServerFrame::Unsubscribed { id, interest: need(wire.interest()?, "channel")? }
@@ -83,9 +114,19 @@ pub(super) fn parse(json: &str, binary: Option<&[u8]>) -> Result<ServerFrame, Ba
         "published" => ServerFrame::Published {
             id,
             message: name(need(wire.message.as_deref(), "message")?, "message")?,
+            accepted: Accepted {
+                position: wire.position()?,
+                duplicate: wire.duplicate.unwrap_or(false),
+            },
         },
         "abandoned" => ServerFrame::Abandoned { id },
+        "acked" => ServerFrame::Acked { id },
+        "evicted" => ServerFrame::Evicted {
+            evicted: need(wire.evicted, "evicted")?,
+            expired: need(wire.expired, "expired")?,
+        },
         "reply" => ServerFrame::Reply { id, data: wire.data(binary)? },
+        "present" => ServerFrame::Present { id, present: Box::new(wire.present()?) },
         "pong" => ServerFrame::Pong { id },
         "error" => ServerFrame::Error(wire.error()?),
         "message" => ServerFrame::Message(wire.message(binary)?),
@@ -109,7 +150,10 @@ fn unknown(json: &str) -> Option<ServerFrame> {
         "unsubscribed",
         "published",
         "abandoned",
+        "acked",
+        "evicted",
         "reply",
+        "present",
         "pong",
         "error",
         "message",
@@ -136,6 +180,19 @@ impl Wire<'_> {
         }
     }
 
+    fn position(&self) -> Result<Option<Position>, BadFrame> {
+        let read = |text: &str| text.parse().map_err(|_| BadFrame(format!("`position`: {text}")));
+        self.position.as_deref().map(read).transpose()
+    }
+
+    fn start(&self) -> Result<Option<Start>, BadFrame> {
+        Ok(self.position()?.map(|position| Start {
+            position,
+            recovered: self.recovered,
+            replayed: self.replayed.unwrap_or(0),
+        }))
+    }
+
     fn data(&self, binary: Option<&[u8]>) -> Result<Data, BadFrame> {
         match binary {
             Some(bytes) => Ok(Data::Binary(Bytes::copy_from_slice(bytes))),
@@ -154,6 +211,11 @@ impl Wire<'_> {
             event: self.event.as_deref().map(|event| name(event, "event")).transpose()?,
             data: self.data(binary)?,
             time: Timestamp(need(self.time, "time")?),
+            stored: self.position()?.map(|Position { epoch, offset, .. }| Stored {
+                epoch,
+                offset,
+                previous: None,
+            }),
             options: None,
         })
     }
@@ -171,6 +233,23 @@ impl Wire<'_> {
                 .collect::<Result<_, _>>()?,
             ping_interval: Duration::from_millis(need(self.ping, "ping")?),
             message_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            resumed: self.resumed.unwrap_or(false),
+            session: self.session.clone().map(Token::new),
+        })
+    }
+
+    fn present(self) -> Result<Present, BadFrame> {
+        let members = self
+            .members
+            .map(|members| members.iter().map(WireMember::read).collect::<Result<_, _>>())
+            .transpose()?;
+        Ok(Present {
+            channel: name(need(self.channel.as_deref(), "channel")?, "channel")?,
+            count: MemberCount {
+                users: need(self.users, "users")?,
+                connections: need(self.connections, "connections")?,
+            },
+            page: members.map(|members| MemberPage { members, next: self.next }),
         })
     }
 
@@ -186,6 +265,21 @@ impl Wire<'_> {
             },
             message: self.message.as_deref().map(|id| name(id, "message")).transpose()?,
         })
+    }
+}
+
+impl WireMember<'_> {
+    fn read(&self) -> Result<MemberInfo, BadFrame> {
+        let (member, connections) = match (&self.user, &self.connection) {
+            (Some(user), _) => {
+                (Member::User(name(user, "user")?), need(self.connections, "connections")?)
+            }
+            (None, connection) => {
+                let id = need(connection.as_deref(), "connection")?;
+                (Member::Anonymous(name(id, "connection")?), 1)
+            }
+        };
+        Ok(MemberInfo { member, connections, since: Timestamp(self.since) })
     }
 }
 

@@ -1,9 +1,12 @@
 //! Says in plain JSON what a frame means, for comparison with the fixtures.
 
+use std::time::Duration;
+
 use broker_core::{
     Data, Interest,
     code::Retry,
-    session::{Command, Request},
+    ports::{Member, MemberInfo},
+    session::{Acks, Command, Request, Resumption, Rewind},
 };
 use serde_json::{Map, Value, json};
 
@@ -18,13 +21,35 @@ pub(super) fn command(decoded: &Result<Request, Malformed>) -> Value {
         }
     };
     compact(match command {
-        Command::Connect { token } => {
-            json!({"command": "connect", "id": id, "token": token.as_ref().map(|it| it.reveal())})
+        Command::Connect { token, acks, session } => json!({
+            "command": "connect", "id": id, "token": token.as_ref().map(|it| it.reveal()),
+            "acks": (*acks == Acks::Client).then_some("client"),
+            "session": match session {
+                Resumption::Never => json!(null),
+                Resumption::Offered => json!(true),
+                Resumption::From(secret) => json!(secret.reveal()),
+            },
+        }),
+        Command::Acknowledge { position } => {
+            json!({"command": "ack", "id": id, "position": position.to_string()})
         }
         Command::Refresh { token } => {
             json!({"command": "refresh", "id": id, "token": token.reveal()})
         }
-        Command::Subscribe { interest } => with_interest("command", "subscribe", *id, interest),
+        Command::Subscribe { interest, since } => {
+            let mut described = with_interest("command", "subscribe", *id, interest);
+            if let Some(since) = since {
+                let time = |it: Duration| it.as_millis() as u64;
+                described["position"] = json!(since.position.map(|it| it.to_string()));
+                described["age"] = json!(since.age.map(time));
+                match since.rewind {
+                    Some(Rewind::Messages(count)) => described["rewind"] = json!(count),
+                    Some(Rewind::For(span)) => described["rewind_time"] = json!(time(span)),
+                    None => {}
+                }
+            }
+            described
+        }
         Command::Unsubscribe { interest } => with_interest("command", "unsubscribe", *id, interest),
         Command::Publish(publish) => json!({
             "command": "publish", "id": id, "channel": publish.channel.as_str(),
@@ -40,6 +65,10 @@ pub(super) fn command(decoded: &Result<Request, Malformed>) -> Value {
             "event": call.event.as_ref().map(AsRef::<str>::as_ref), "data": data(&call.data),
             "timeout": call.timeout.map(|it| it.as_millis() as u64), "trace": call.trace.as_deref(),
         }),
+        Command::Members(query) => json!({
+            "command": "presence", "id": id, "channel": query.channel.as_str(),
+            "cursor": query.cursor, "limit": query.limit,
+        }),
         Command::Ping => json!({"command": "ping", "id": id}),
     })
 }
@@ -53,23 +82,43 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
             "channels": connected.channels.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "ping": connected.ping_interval.as_millis() as u64,
             "max_message": connected.message_bytes, "version": version,
+            "resumed": connected.resumed.then_some(true),
+            "session": connected.session.as_ref().map(|it| it.reveal()),
         }),
         ServerFrame::Refreshed { id, expires } => {
             json!({"notice": "refreshed", "id": id, "expires": expires.map(|it| it.0)})
         }
-        ServerFrame::Subscribed { id, interest } => {
-            with_interest("notice", "subscribed", *id, interest)
+        ServerFrame::Subscribed { id, interest, start } => {
+            let mut described = with_interest("notice", "subscribed", *id, interest);
+            if let Some(start) = start {
+                described["position"] = json!(start.position.to_string());
+                described["recovered"] = json!(start.recovered);
+                described["replayed"] = json!(start.replayed);
+            }
+            described
         }
         ServerFrame::Unsubscribed { id, interest } => {
             with_interest("notice", "unsubscribed", *id, interest)
         }
-        ServerFrame::Published { id, message } => {
-            json!({"notice": "published", "id": id, "message": message.as_str()})
+        ServerFrame::Published { id, message, accepted } => json!({
+            "notice": "published", "id": id, "message": message.as_str(),
+            "position": accepted.position.map(|it| it.to_string()),
+            "duplicate": accepted.duplicate.then_some(true),
+        }),
+        ServerFrame::Acked { id } => json!({"notice": "acked", "id": id}),
+        ServerFrame::Evicted { evicted, expired } => {
+            json!({"notice": "evicted", "evicted": evicted, "expired": expired})
         }
         ServerFrame::Abandoned { id } => json!({"notice": "abandoned", "id": id}),
         ServerFrame::Reply { id, data: body } => {
             json!({"notice": "reply", "id": id, "data": data(body)})
         }
+        ServerFrame::Present { id, present } => json!({
+            "notice": "present", "id": id, "channel": present.channel.as_str(),
+            "users": present.count.users, "connections": present.count.connections,
+            "members": present.page.as_ref().map(|page| page.members.iter().map(member).collect::<Vec<_>>()),
+            "next": present.page.as_ref().and_then(|page| page.next.as_ref()),
+        }),
         ServerFrame::Pong { id } => json!({"notice": "pong", "id": id}),
         ServerFrame::Error(error) => json!({
             "notice": "error", "id": error.id, "code": error.code, "text": error.text,
@@ -79,6 +128,7 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
             "notice": "message", "channel": message.channel.as_str(),
             "event": message.event.as_ref().map(ToString::to_string),
             "message": message.id.as_str(), "time": message.time.0, "data": data(&message.data),
+            "position": message.position().map(|it| it.to_string()),
         }),
         ServerFrame::Gap { interest: None, reason } => json!({"notice": "gap", "reason": reason}),
         ServerFrame::Gap { interest: Some(interest), reason } => {
@@ -94,6 +144,15 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
         }
         ServerFrame::Unknown { kind } => json!({"notice": "unknown", "type": kind}),
     })
+}
+
+fn member(info: &MemberInfo) -> Value {
+    match &info.member {
+        Member::User(user) => {
+            json!({"user": user.as_str(), "connections": info.connections, "since": info.since.0})
+        }
+        Member::Anonymous(id) => json!({"connection": id.to_string(), "since": info.since.0}),
+    }
 }
 
 pub(super) const fn retry(retry: Retry) -> &'static str {

@@ -59,9 +59,19 @@ fn fixtures_show_each_command_and_each_notice() {
     let decoded: Vec<Value> =
         fixtures().iter().flat_map(|it| it["decoded"].as_array().unwrap().clone()).collect();
     let shows = |key: &str, name: &str| decoded.iter().any(|it| it[key] == name);
-    for command in
-        ["connect", "refresh", "subscribe", "unsubscribe", "publish", "abandon", "request", "ping"]
-    {
+    for command in [
+        "connect",
+        "refresh",
+        "subscribe",
+        "unsubscribe",
+        "publish",
+        "abandon",
+        "ack",
+        "request",
+        "request",
+        "presence",
+        "ping",
+    ] {
         assert!(shows("command", command), "{command}");
     }
     for notice in [
@@ -71,7 +81,10 @@ fn fixtures_show_each_command_and_each_notice() {
         "unsubscribed",
         "published",
         "abandoned",
+        "acked",
+        "evicted",
         "reply",
+        "present",
         "pong",
         "error",
         "message",
@@ -103,11 +116,16 @@ fn reply(frame: ServerFrame) -> Reply {
     let body = match frame {
         ServerFrame::Connected { connected, .. } => Outgoing::Connected(connected),
         ServerFrame::Refreshed { expires, .. } => Outgoing::Refreshed { expires },
-        ServerFrame::Subscribed { interest, .. } => Outgoing::Subscribed { interest },
+        ServerFrame::Subscribed { interest, start, .. } => Outgoing::Subscribed { interest, start },
         ServerFrame::Unsubscribed { interest, .. } => Outgoing::Unsubscribed { interest },
-        ServerFrame::Published { message, .. } => Outgoing::Published { message },
+        ServerFrame::Published { message, accepted, .. } => {
+            Outgoing::Published { message, accepted }
+        }
         ServerFrame::Abandoned { .. } => Outgoing::Abandoned,
+        ServerFrame::Acked { .. } => Outgoing::Acknowledged,
+        ServerFrame::Evicted { evicted, expired } => Outgoing::Evicted { evicted, expired },
         ServerFrame::Reply { data, .. } => Outgoing::Answer { data },
+        ServerFrame::Present { present, .. } => Outgoing::Present(present),
         ServerFrame::Pong { .. } => Outgoing::Pong,
         ServerFrame::Error(ServerError { code, text, message, .. }) => {
             let code = *ErrorCode::ALL.iter().find(|it| it.as_str() == code).unwrap();

@@ -76,11 +76,11 @@ fn commands_of_no_type() {
         (
             r#"{"id":7,"type":"join"}"#,
             "there is no command `join`; there are: connect, refresh, subscribe, unsubscribe, \
-             publish, abandon, request, ping",
+             publish, abandon, ack, request, presence, ping",
         ),
         (
-            r#"{"id":7,"type":"ack"}"#,
-            "the command `ack` is reserved for a later version of the protocol",
+            r#"{"id":7,"type":"recover"}"#,
+            "the command `recover` is reserved for a later version of the protocol",
         ),
     ] {
         check(frame, (Some(7), UnknownCommand, text));
@@ -164,7 +164,7 @@ fn members_that_do_not_belong() {
         (
             r#"{"id":1,"type":"publish","channel":"a","payload":{}}"#,
             "`publish` has no member `payload`; it may have: type, id, trace, channel, event, \
-             message, echo, data",
+             message, echo, data, data_base64",
         ),
         (
             r#"{"id":1,"type":"ping","channel":null}"#,
@@ -179,6 +179,14 @@ fn members_that_do_not_belong() {
             "`channel` is there more than once",
         ),
         (r#"{"id":2,"type":"ping","id":1}"#, "`id` is there more than once"),
+        (
+            r#"{"id":1,"type":"publish","channel":"a","data":1,"data_base64":"AA=="}"#,
+            "`data_base64` stands alone: leave out any other data",
+        ),
+        (
+            r#"{"id":1,"type":"publish","channel":"a","data_base64":"A"}"#,
+            "`data_base64` is not base64: Invalid input length: 1",
+        ),
     ] {
         check(frame, (Some(1), BadRequest, text));
     }
@@ -232,6 +240,11 @@ fn binary_frames_of_another_form() {
             framed(r#"{"type":"publish","channel":"a","id":1,"data":1}"#),
             Some(1),
             "in a binary frame, the data follows the JSON: leave out `data`",
+        ),
+        (
+            framed(r#"{"type":"publish","channel":"a","id":1,"data_base64":""}"#),
+            Some(1),
+            "`data_base64` stands alone: leave out any other data",
         ),
         (
             framed(r#"{"type":"ping","id":1}"#),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use broker_core::{
-    ChannelName, ChannelPattern, ConnectionId, Data, ErrorCode, EventName, Interest, JsonText,
-    Message, MessageId, Timestamp, UserId,
-    ports::GapReason,
+    ChannelName, ChannelPattern, ConnectionId, Data, Epoch, ErrorCode, EventName, Interest,
+    JsonText, Message, MessageId, Offset, Position, Timestamp, UserId,
+    history::Start,
+    message::Stored,
+    ports::{Accepted, GapReason, Member, MemberCount, MemberInfo, MemberPage},
+    position::Fingerprint,
     session::{
-        Command, Connected, Failure, Outgoing, Publish, Reply, Request, RequestId, ServiceCall,
-        Token,
+        Acks, Command, Connected, Failure, MembersQuery, Outgoing, Present, Publish, Reply,
+        Request, RequestId, Resumption, Rewind, ServiceCall, Since, Token,
     },
 };
 use bytes::Bytes;
@@ -79,14 +82,45 @@ fn data() -> impl Strategy<Value = Data> {
     ]
 }
 
+fn stored() -> impl Strategy<Value = Option<Stored>> {
+    option::of((any::<u64>(), any::<u64>()).prop_map(|(epoch, offset)| Stored {
+        epoch: Epoch(epoch),
+        offset: Offset(offset),
+        previous: None,
+    }))
+}
+
+fn position() -> impl Strategy<Value = Option<Position>> {
+    (stored(), option::of(message_id())).prop_map(|(stored, id)| {
+        stored.map(|Stored { epoch, offset, .. }| Position {
+            epoch,
+            offset,
+            fingerprint: id.as_ref().map(Fingerprint::of),
+        })
+    })
+}
+
+fn since() -> impl Strategy<Value = Option<Box<Since>>> {
+    let rewind = prop_oneof![
+        Just(None),
+        (1..1_usize << 32).prop_map(|count| Some(Rewind::Messages(count))),
+        millis().prop_map(|time| Some(Rewind::For(time))),
+    ];
+    (position(), option::of(millis()), rewind).prop_map(|(position, age, rewind)| {
+        let since = Since { position, age: age.filter(|_| position.is_some()), rewind };
+        (!since.is_now()).then(|| Box::new(since))
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
-    (message_id(), channel(), event(), data(), any::<u64>()).prop_map(
-        |(id, channel, event, data, time)| Message {
+    (message_id(), channel(), event(), data(), any::<u64>(), stored()).prop_map(
+        |(id, channel, event, data, time, stored)| Message {
             id,
             channel,
             event,
             data,
             time: Timestamp(time),
+            stored,
             options: None,
         },
     )
@@ -107,15 +141,32 @@ fn command() -> impl Strategy<Value = Command> {
         },
     );
     prop_oneof![
-        option::of(token()).prop_map(|token| Command::Connect { token }),
+        connect(),
+        position()
+            .prop_filter_map("none", |position| position)
+            .prop_map(|position| Command::Acknowledge { position }),
         token().prop_map(|token| Command::Refresh { token }),
-        interest().prop_map(|interest| Command::Subscribe { interest }),
+        (interest(), since()).prop_map(|(interest, since)| Command::Subscribe { interest, since }),
         interest().prop_map(|interest| Command::Unsubscribe { interest }),
         channel().prop_map(|channel| Command::Abandon { channel }),
         Just(Command::Ping),
+        (channel(), option::of("\\PC*"), 0..=MAX_MEMBERS).prop_map(|(channel, cursor, limit)| {
+            Command::Members(MembersQuery { channel, cursor, limit })
+        }),
         publish,
         call,
     ]
+}
+
+fn connect() -> impl Strategy<Value = Command> {
+    let fresh = (option::of(token()), any::<bool>()).prop_map(|(token, keep)| {
+        (token, if keep { Resumption::Offered } else { Resumption::Never })
+    });
+    let resumed = token().prop_map(|secret| (None, Resumption::From(secret)));
+    (prop_oneof![fresh, resumed], any::<bool>()).prop_map(|((token, session), client)| {
+        let acks = if client { Acks::Client } else { Acks::Transport };
+        Command::Connect { token, acks, session }
+    })
 }
 
 fn failure() -> impl Strategy<Value = Failure> {
@@ -124,15 +175,42 @@ fn failure() -> impl Strategy<Value = Failure> {
         .prop_map(|(code, text, message)| Failure { message, ..Failure::new(code, text) })
 }
 
+fn present() -> impl Strategy<Value = Present> {
+    let user = ("[^\\p{Cc}]{1,30}", any::<u64>())
+        .prop_map(|(user, count)| (Member::User(user.parse().unwrap()), count));
+    let nobody = any::<u128>().prop_map(|id| (Member::Anonymous(ConnectionId(id)), 1));
+    let member =
+        (prop_oneof![user, nobody], any::<u64>()).prop_map(|((member, connections), at)| {
+            MemberInfo { member, connections, since: Timestamp(at) }
+        });
+    let page = (vec(member, 0..4), option::of("\\PC*"))
+        .prop_map(|(members, next)| MemberPage { members, next });
+    (channel(), any::<(u64, u64)>(), option::of(page)).prop_map(
+        |(channel, (users, connections), page)| Present {
+            channel,
+            count: MemberCount { users, connections },
+            page,
+        },
+    )
+}
+
 /// An answer, and how the client reads it.
 fn reply() -> impl Strategy<Value = (Reply, ServerFrame)> {
     let body = prop_oneof![
-        interest().prop_map(|interest| Outgoing::Subscribed { interest }),
-        message_id().prop_map(|message| Outgoing::Published { message }),
+        (interest(), position(), option::of(any::<bool>()), any::<usize>()).prop_map(
+            |(interest, position, recovered, replayed)| {
+                let start = position.map(|position| Start { position, recovered, replayed });
+                Outgoing::Subscribed { interest, start }
+            }
+        ),
+        (message_id(), position(), any::<bool>()).prop_map(|(message, position, duplicate)| {
+            Outgoing::Published { message, accepted: Accepted { position, duplicate } }
+        }),
         data().prop_map(|data| Outgoing::Answer { data }),
         failure().prop_map(Outgoing::Error),
-        (any::<u128>(), vec(channel(), 0..3), option::of(any::<u64>())).prop_map(
-            |(connection, channels, expires)| {
+        present().prop_map(|present| Outgoing::Present(Box::new(present))),
+        (any::<u128>(), vec(channel(), 0..3), option::of(any::<u64>()), option::of(token()))
+            .prop_map(|(connection, channels, expires, session)| {
                 Outgoing::Connected(Box::new(Connected {
                     connection: ConnectionId(connection),
                     user: expires.map(|_| "alice \"\\".parse::<UserId>().unwrap()),
@@ -140,14 +218,19 @@ fn reply() -> impl Strategy<Value = (Reply, ServerFrame)> {
                     channels: channels.into_iter().map(Interest::Channel).collect(),
                     ping_interval: Duration::from_millis(25_000),
                     message_bytes: 65_536,
+                    resumed: session.is_some(),
+                    session,
                 }))
-            }
-        ),
+            }),
     ];
     (id(), body).prop_map(|(id, body)| {
         let frame = match body.clone() {
-            Outgoing::Subscribed { interest } => ServerFrame::Subscribed { id, interest },
-            Outgoing::Published { message } => ServerFrame::Published { id, message },
+            Outgoing::Subscribed { interest, start } => {
+                ServerFrame::Subscribed { id, interest, start }
+            }
+            Outgoing::Published { message, accepted } => {
+                ServerFrame::Published { id, message, accepted }
+            }
             Outgoing::Answer { data } => ServerFrame::Reply { id, data },
             Outgoing::Error(Failure { code, text, message }) => ServerFrame::Error(ServerError {
                 id,
@@ -156,6 +239,7 @@ fn reply() -> impl Strategy<Value = (Reply, ServerFrame)> {
                 retry: code.retry(),
                 message,
             }),
+            Outgoing::Present(present) => ServerFrame::Present { id, present },
             Outgoing::Connected(connected) => ServerFrame::Connected { id, connected, version: 1 },
             other => panic!("{other:?}"),
         };
@@ -245,6 +329,7 @@ fn a_message_is_written_without_being_moved() {
         event: Some("config_update".parse().unwrap()),
         data: json_data("{}".into()),
         time: Timestamp(1_785_000_000_000),
+        stored: None,
         options: None,
     };
     let binary = Message { data: Data::Binary(Bytes::from_static(b"1234")), ..message.clone() };
