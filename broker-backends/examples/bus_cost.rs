@@ -8,7 +8,9 @@
 
 use std::{error::Error, fs, process::Command, sync::atomic::Ordering, time::Duration};
 
-use broker_backends::{Backends, BusEvents, ClusterOptions, NatsOptions, RedisOptions, cluster};
+use broker_backends::{
+    Backends, BusEvents, ClusterOptions, Histories, NatsOptions, RedisOptions, cluster,
+};
 use broker_core::{Interest, ports::Bus};
 use tokio::sync::mpsc;
 
@@ -37,7 +39,7 @@ async fn measure(url: &str) -> Outcome {
     // No Redis: nobody listens on port 1.
     let redis = RedisOptions::new("redis://127.0.0.1:1");
     let Backends { bus, events, stats, closer: _kept, .. } =
-        cluster(ClusterOptions { nats, redis }).await?;
+        cluster(ClusterOptions { nats, redis, histories: Histories::new(), queue: None }).await?;
     let (counts, mut arrived) = mpsc::channel(1024);
     for events in events {
         tokio::spawn(count(events, counts.clone()));

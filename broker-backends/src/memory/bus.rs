@@ -6,8 +6,11 @@ use std::{
 };
 
 use broker_core::{
-    ChannelName, ChannelPattern, Data, Interest, Message,
-    ports::{BoxFuture, Bus, BusError, BusEvent, PublishError, RequestError, ServiceRequest},
+    ChannelName, ChannelPattern, Data, Interest, Message, NodeId,
+    message::Publisher,
+    ports::{
+        Accepted, BoxFuture, Bus, BusError, BusEvent, PublishError, RequestError, ServiceRequest,
+    },
 };
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -16,6 +19,7 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
+use super::MemoryLog;
 use crate::{
     arrivals::{BusEvents, Handled, Inbound, worker_of},
     inbox::{Inbox, Question, QuestionKind, Reply},
@@ -31,6 +35,7 @@ const INBOX_CAPACITY: usize = 1024;
 pub(crate) struct MemoryBus {
     interests: RwLock<Interests>,
     workers: Vec<mpsc::Sender<Inbound>>,
+    log: Arc<MemoryLog>,
     inbox: mpsc::Sender<Question>,
     deadline: Duration,
     stats: Arc<BusStats>,
@@ -45,6 +50,7 @@ struct Interests {
 
 pub(crate) fn bus(
     options: &EmbeddedOptions,
+    log: Arc<MemoryLog>,
     stats: Arc<BusStats>,
 ) -> (MemoryBus, Vec<BusEvents>, Inbox) {
     let (workers, queues): (Vec<_>, Vec<_>) =
@@ -54,6 +60,7 @@ pub(crate) fn bus(
     let bus = MemoryBus {
         interests: RwLock::default(),
         workers,
+        log,
         inbox,
         deadline: options.deadline,
         stats,
@@ -100,19 +107,29 @@ impl MemoryBus {
 }
 
 impl Bus for MemoryBus {
-    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(
+        &self,
+        message: Message,
+        publisher: Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>> {
         let (stats, deadline) = (Arc::clone(&self.stats), self.deadline);
-        let handed_over = self.hand_over(&message);
+        let handed_over = if self.log.has(&message.channel) {
+            self.log.append(message, publisher, |message| self.hand_over(message))
+        } else {
+            self.hand_over(&message).map(|done| (Accepted::default(), done))
+        };
         Box::pin(async move {
             let outcome = match handed_over {
-                Ok(None) => Ok(()),
+                // What is stored is accepted, however long its delivery takes.
+                Ok((accepted, None)) => Ok(accepted),
                 // Nothing is ever sent: that the sender was dropped is the sign.
-                Ok(Some(done)) => {
-                    timeout(deadline, done).await.map(drop).map_err(|_| PublishError::Unknown)
-                }
+                Ok((accepted, Some(done))) => match timeout(deadline, done).await {
+                    Err(_) if accepted.position.is_none() => Err(PublishError::Unknown),
+                    _ => Ok(accepted),
+                },
                 Err(error) => Err(error),
             };
-            stats.note_publish(outcome);
+            stats.note_publish(outcome.map(drop));
             outcome
         })
     }
@@ -172,6 +189,16 @@ impl Bus for MemoryBus {
             }
             Ok(given)
         })
+    }
+
+    /// There is no other gateway.
+    fn ask_gateway(
+        &self,
+        _: NodeId,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+        Box::pin(ready(Ok(None)))
     }
 
     fn is_connected(&self) -> bool {

@@ -2,8 +2,8 @@ use std::{future::ready, sync::Arc, time::Duration};
 
 use async_nats::{StatusCode, message::OutboundMessage};
 use broker_core::{
-    Data, Interest, Message,
-    ports::{BoxFuture, Bus, BusError, PublishError, RequestError, ServiceRequest},
+    Data, Interest, Message, NodeId, message,
+    ports::{Accepted, BoxFuture, Bus, BusError, PublishError, RequestError, ServiceRequest},
 };
 use bytes::Bytes;
 use tokio::{
@@ -14,9 +14,11 @@ use tokio_util::sync::DropGuard;
 
 use super::{
     envelope,
+    lanes::Lanes,
     link::{Link, NotSent},
     orders::Orders,
-    publisher::Publisher,
+    publisher::{self, Publisher},
+    streams::Streams,
     subject::Subjects,
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct NatsBus {
     link: Link,
     subjects: Arc<Subjects>,
     publisher: Publisher,
+    streams: Arc<Streams>,
+    lanes: Arc<Lanes>,
     orders: Arc<Orders>,
     _ends_tasks: DropGuard,
 }
@@ -37,32 +41,61 @@ impl NatsBus {
     pub(super) fn new(
         link: Link,
         subjects: Arc<Subjects>,
-        publisher: Publisher,
+        streams: Arc<Streams>,
         orders: Arc<Orders>,
+        capacity: usize,
     ) -> Self {
+        let publisher = publisher::start(&link, capacity);
+        let lanes = (link.clone(), Arc::clone(&streams), Arc::clone(&subjects));
+        let lanes = Arc::new(Lanes::new(lanes.0, lanes.1, lanes.2, capacity));
         let guard = link.shared.cancelled.clone().drop_guard();
-        Self { link, subjects, publisher, orders, _ends_tasks: guard }
+        Self { link, subjects, publisher, streams, lanes, orders, _ends_tasks: guard }
     }
 
     /// Queues the message, so that the order of the calls is the order on the wire.
-    fn queue(
-        &self,
-        message: &Message,
-    ) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
+    fn queue(&self, message: Message, by: message::Publisher) -> Result<Fate, PublishError> {
         if !self.link.takes() {
             return Err(PublishError::Unavailable);
         }
-        let (headers, payload) = envelope::encode(message);
+        if let Some(stream) = self.streams.of(message.channel.namespace()) {
+            return self.lanes.publish(stream, message, by).map(Fate::Stored);
+        }
+        let (headers, payload) = envelope::encode(&message);
         let subject = self.subjects.of_channel(&message.channel).into();
         let headers = Some(headers);
-        self.publisher.publish(OutboundMessage { subject, reply: None, payload, headers })
+        let message = OutboundMessage { subject, reply: None, payload, headers };
+        self.publisher.publish(message).map(Fate::Sent)
+    }
+}
+
+/// Where the fate of a publish is told.
+enum Fate {
+    /// By the barrier behind it.
+    Sent(oneshot::Receiver<Result<(), PublishError>>),
+    /// By JetStream.
+    Stored(oneshot::Receiver<Result<Accepted, PublishError>>),
+}
+
+impl Fate {
+    async fn told(self) -> Result<Accepted, PublishError> {
+        match self {
+            Self::Sent(outcome) => {
+                let outcome = outcome.await.unwrap_or(Err(PublishError::Unknown));
+                outcome.map(|()| Accepted::default())
+            }
+            Self::Stored(outcome) => outcome.await.unwrap_or(Err(PublishError::Unknown)),
+        }
     }
 }
 
 impl Bus for NatsBus {
-    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
-        match self.queue(&message) {
-            Ok(outcome) => Box::pin(async { outcome.await.unwrap_or(Err(PublishError::Unknown)) }),
+    fn publish(
+        &self,
+        message: Message,
+        publisher: message::Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>> {
+        match self.queue(message, publisher) {
+            Ok(fate) => Box::pin(fate.told()),
             Err(error) => {
                 self.link.shared.stats.note_publish(Err(error));
                 Box::pin(ready(Err(error)))
@@ -71,7 +104,9 @@ impl Bus for NatsBus {
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, Result<(), BusError>> {
-        if !self.link.is_connected() {
+        // Without the epoch, nobody could say what arrives.
+        let stream = self.streams.of(interest.namespace());
+        if !self.link.is_connected() || stream.is_some_and(|stream| stream.epoch().is_none()) {
             return Box::pin(ready(Err(BusError::Unavailable)));
         }
         let subscribed = self.orders.subscribe(interest);
@@ -109,12 +144,40 @@ impl Bus for NatsBus {
             let mut answers = Vec::new();
             while answers.len() < expected {
                 match timeout_at(end, ticket.answers.recv()).await {
-                    Ok(Some(answer)) => answers.push(answer),
+                    // That nobody is there to answer is none.
+                    Ok(Some(answer)) if answer.status.is_some() => {}
+                    Ok(Some(answer)) => answers.push(answer.payload),
                     Ok(None) if link.stamp() != Some(stamp) => return Err(BusError::Unavailable),
                     Ok(None) | Err(_) => break,
                 }
             }
             Ok(answers)
+        })
+    }
+
+    fn ask_gateway(
+        &self,
+        node: NodeId,
+        question: Bytes,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+        let (link, subject) = (self.link.clone(), self.subjects.of_gateway(&node));
+        Box::pin(async move {
+            link.stamp().ok_or(BusError::Unavailable)?;
+            let mut ticket = link.shared.returns.one();
+            let reply = Some(ticket.subject().into());
+            let message = OutboundMessage {
+                subject: subject.into(),
+                reply,
+                payload: question,
+                headers: None,
+            };
+            let hand_over = Instant::now() + link.shared.deadline / 2;
+            link.send(message, hand_over).await.map_err(|_| BusError::Unavailable)?;
+            let answer = timeout(wait, &mut ticket.answers).await;
+            let answer = answer.ok().and_then(Result::ok).ok_or(BusError::Timeout)?;
+            let nobody = answer.status == Some(StatusCode::NO_RESPONDERS);
+            Ok((!nobody).then_some(answer.payload))
         })
     }
 

@@ -10,23 +10,28 @@ use std::{
 };
 
 use async_nats::{Client, ConnectOptions};
+use broker_core::history::Queue;
+use futures_util::stream::select;
 
 use super::{
     bus::NatsBus,
+    consumer::Consumer,
     dial::{CONNECT, Dialer, PING_INTERVAL, pause_before},
     link::{Link, OLDEST, too_old},
+    log::NatsLog,
     mailbox::Mailbox,
-    publisher,
     questions::Questions,
     reader,
     receiver::Receiver,
+    reconcile::Mode,
     returns::Returns,
+    streams::Streams,
     subject::Subjects,
 };
 use crate::{
     arrivals::BusEvents,
     inbox::Inbox,
-    options::{ConnectError, NatsAuth, NatsOptions, TlsFiles},
+    options::{ConnectError, Histories, NatsAuth, NatsOptions, TlsFiles},
     stats::BusStats,
 };
 
@@ -36,15 +41,21 @@ const API_GROUP: &str = "fanfare-api";
 pub(crate) struct Parts {
     pub(crate) bus: NatsBus,
     pub(crate) events: Vec<BusEvents>,
+    pub(crate) log: NatsLog,
+    /// Where there are offline queues to be fed.
+    pub(crate) consumer: Option<Consumer>,
     pub(crate) inbox: Inbox,
     pub(crate) link: Link,
 }
 
 pub(crate) async fn connect(
     options: NatsOptions,
+    histories: &Histories,
+    queue: Option<&Queue>,
     stats: Arc<BusStats>,
 ) -> Result<Parts, ConnectError> {
-    let subjects = Arc::new(Subjects::new(&options.prefix).ok_or_else(|| wrong_prefix("prefix"))?);
+    let subjects = Subjects::new(&options.prefix).ok_or_else(|| wrong_prefix("prefix"))?;
+    let subjects = Arc::new(subjects.with_history(histories.keys()));
     Subjects::new(&options.inbox_prefix).ok_or_else(|| wrong_prefix("inbox_prefix"))?;
     let returns = Returns::new(format!("{}.{}", options.inbox_prefix, options.node));
     let mailboxes =
@@ -56,37 +67,52 @@ pub(crate) async fn connect(
     // In this order: async-nats names its subscriptions by number, and the link knows the first.
     let arrivals = client.subscribe(link.shared.returns.pattern()).await.map_err(nats_error)?;
     let ask = client.subscribe(subjects.of_ask().to_owned()).await.map_err(nats_error)?;
+    let own = client.subscribe(subjects.of_gateway(&options.node)).await.map_err(nats_error)?;
     let api =
         client.queue_subscribe(subjects.of_api(), API_GROUP.into()).await.map_err(nats_error)?;
 
     link.spawn(Arc::clone(&link.shared.returns).run(arrivals));
     let mut dialer = Dialer::new(&options).map_err(nats_error)?;
+    let streams = Arc::new(Streams::new(link.clone(), &options, histories, &subjects));
     let mut connection = None;
+    let mut mode = Mode::Apply;
     if !options.wait {
         let silent = |_| nats_error("the server does not confirm in time");
         link.arrived(link.probe().await.map_err(silent)?);
+        streams.prepare().await?;
+        mode = Mode::Restore;
         connection = Some(reader::connect_first(&link, &mut dialer).await.map_err(nats_error)?);
     }
     link.spawn(link.clone().watch());
-    let publisher = publisher::start(&link, options.publish_capacity);
+    link.spawn(Arc::clone(&streams).keep(mode));
     let orders = reader::start(&link, Arc::clone(&subjects), dialer, connection);
     let receiver = |mailbox: &Arc<_>| {
         BusEvents::new(Receiver::new(
             Arc::clone(mailbox),
             Arc::clone(&subjects),
+            Arc::clone(&streams),
             Arc::clone(&stats),
         ))
     };
+    // Its name has a token more than those that the link subscribes to.
+    let inbox = format!("{}.{}.queue.feed", options.inbox_prefix, options.node);
+    let consumer = match queue {
+        Some(queue) => Consumer::open((&link, inbox), &streams, &subjects, queue).await,
+        None => Ok(None),
+    };
+    let capacity = options.publish_capacity;
     Ok(Parts {
         events: link.shared.mailboxes.iter().map(receiver).collect(),
+        consumer: consumer.map_err(nats_error)?,
         inbox: Inbox::new(Questions::new(
-            (ask, api),
+            (select(ask, own), api),
             client,
             Arc::clone(&subjects),
             stats,
             link.shared.cancelled.clone(),
         )),
-        bus: NatsBus::new(link.clone(), subjects, publisher, orders),
+        log: NatsLog::new(link.clone(), Arc::clone(&streams), Arc::clone(&subjects)),
+        bus: NatsBus::new(link.clone(), subjects, streams, orders, capacity),
         link,
     })
 }

@@ -229,7 +229,7 @@ impl Dialer {
 
 /// The pause before an attempt, counted from 0: random below a growing bound, so that gateways which
 /// lost the same server do not come back as one.
-pub(super) fn pause_before(attempt: usize) -> Duration {
+pub(crate) fn pause_before(attempt: usize) -> Duration {
     let doublings = u32::try_from(attempt).unwrap_or(u32::MAX).min(16);
     let bound = BACKOFF.0.saturating_mul(1 << doublings).min(BACKOFF.1);
     bound.mul_f64(rand::random::<f64>())

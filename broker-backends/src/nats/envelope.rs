@@ -10,18 +10,19 @@ use std::{borrow::Cow, sync::Arc};
 
 use async_nats::{HeaderMap, HeaderValue};
 use broker_core::{
-    ChannelName, Data, JsonText, Message, MessageId, Timestamp,
-    message::{Exclude, Options},
+    ChannelName, Data, Epoch, JsonText, Message, MessageId, Timestamp,
+    message::{Exclude, Options, Stored},
     ports::{RequestError, ServiceRequest},
 };
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
+use super::place::{Place, PlaceHeaders};
 use crate::escape::escape_into;
 
 const EVENT: &str = "Fanfare-Event";
 const ID: &str = "Fanfare-Id";
-const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub(super) const MESSAGE_ID: &str = "Nats-Msg-Id";
 const TIME: &str = "Fanfare-Time";
 const EXPIRES: &str = "Fanfare-Expires";
 const EXCLUDE_CONNECTIONS: &str = "Fanfare-Exclude-Connections";
@@ -109,18 +110,58 @@ pub(crate) fn decode(
     now: Timestamp,
     random: impl FnOnce() -> u128,
 ) -> Result<Message, Malformed> {
-    let mut read = Read::default();
-    read.headers(headers)?;
-    let id = read.id.or(read.message_id).unwrap_or_else(|| MessageId::random(random()));
-    let time = read.time.unwrap_or(now);
-    read.options.expires = read.expires.map(|expires| match expires {
-        Expires::At(at) => at,
-        Expires::After(ms) => Timestamp(time.0.saturating_add(ms)),
-    });
-    read.options.targets = read.targets.map(Into::into);
-    let options = (read.options != Options::default()).then(|| Box::new(read.options));
-    let data = read_body(read.encoding, body)?;
-    Ok(Message { id, channel, event: read.event, data, time, options })
+    let read = Read::block(headers)?;
+    let id = read.id().unwrap_or_else(|| MessageId::random(random()));
+    read.message(channel, body, Received { id, time: now, stored: None })
+}
+
+/// A message that came out of its channel's log, with the headers that say where it stands.
+pub(super) fn decode_live(
+    channel: ChannelName,
+    headers: &[u8],
+    body: Bytes,
+    epoch: Epoch,
+) -> Result<Message, Malformed> {
+    let read = Read::block(headers)?;
+    let place = read.place.place().ok_or(Malformed("the message's place in the log"))?;
+    read.at(place, channel, body, epoch)
+}
+
+/// A message that was read from its channel's log, at this place.
+pub(super) fn decode_stored(
+    channel: ChannelName,
+    headers: Option<&HeaderMap>,
+    body: Bytes,
+    (epoch, place): (Epoch, Place),
+) -> Result<Message, Malformed> {
+    Read::map(headers)?.at(place, channel, body, epoch)
+}
+
+/// The id of a message in its channel's log, from its block of headers.
+pub(super) fn id_in_log(
+    channel: &ChannelName,
+    headers: &[u8],
+    place: Place,
+) -> Result<MessageId, Malformed> {
+    Ok(Read::block(headers)?.id().unwrap_or_else(|| place.id(channel)))
+}
+
+/// As [`id_in_log`], from headers that were read before.
+pub(super) fn id_in_map(
+    channel: &ChannelName,
+    headers: Option<&HeaderMap>,
+    place: Place,
+) -> Result<MessageId, Malformed> {
+    Ok(Read::map(headers)?.id().unwrap_or_else(|| place.id(channel)))
+}
+
+/// When a message in its channel's log expires, if it says so in its headers.
+pub(super) fn expires_in_log(
+    headers: Option<&HeaderMap>,
+    place: Place,
+) -> Result<Option<Timestamp>, Malformed> {
+    let read = Read::map(headers)?;
+    Ok(read.expires.map(|expires| expires.after(read.time.unwrap_or(place.time()))))
 }
 
 /// A service's answer, from its headers and body.
@@ -164,11 +205,30 @@ struct Read {
     encoding: Option<Encoding>,
     targets: Option<Vec<ChannelName>>,
     options: Options,
+    place: PlaceHeaders,
+}
+
+/// What whoever received a message knows of it.
+struct Received {
+    id: MessageId,
+    /// For a message that does not say it itself.
+    time: Timestamp,
+    stored: Option<Stored>,
 }
 
 enum Expires {
     At(Timestamp),
     After(u64),
+}
+
+impl Expires {
+    /// For a message of this time.
+    fn after(self, time: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::After(ms) => Timestamp(time.0.saturating_add(ms)),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -190,9 +250,10 @@ impl Encoding {
 impl Read {
     /// Lines of `name: value` after one with the version. A line that continues another is refused:
     /// nobody sends it, and what it continues would be read in part.
-    fn headers(&mut self, block: &[u8]) -> Result<(), Malformed> {
+    fn block(block: &[u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
         if block.is_empty() {
-            return Ok(());
+            return Ok(read);
         }
         let block = std::str::from_utf8(block).map_err(|_| Malformed(HEADERS))?;
         let mut lines = block.split("\r\n");
@@ -202,12 +263,54 @@ impl Read {
             if name.starts_with([' ', '\t']) {
                 return Err(Malformed(HEADERS));
             }
-            self.header(name, value.trim())?;
+            read.header(name, value.trim())?;
         }
-        Ok(())
+        Ok(read)
     }
 
-    /// Of several headers of one name, the first counts; lists go on.
+    fn map(headers: Option<&HeaderMap>) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+            for value in values {
+                read.header(name.as_ref(), value.as_str().trim())?;
+            }
+        }
+        Ok(read)
+    }
+
+    /// The id that the publisher gave, if any. What a gateway stored goes by an id of the
+    /// gateway's in its log.
+    fn id(&self) -> Option<MessageId> {
+        self.id.clone().or_else(|| self.message_id.clone())
+    }
+
+    fn at(
+        self,
+        place: Place,
+        channel: ChannelName,
+        body: Bytes,
+        epoch: Epoch,
+    ) -> Result<Message, Malformed> {
+        let id = self.id().unwrap_or_else(|| place.id(&channel));
+        let stored = Some(place.stored(epoch));
+        self.message(channel, body, Received { id, time: place.time(), stored })
+    }
+
+    fn message(
+        mut self,
+        channel: ChannelName,
+        body: Bytes,
+        Received { id, time, stored }: Received,
+    ) -> Result<Message, Malformed> {
+        let time = self.time.unwrap_or(time);
+        self.options.expires = self.expires.map(|expires| expires.after(time));
+        self.options.targets = self.targets.map(Into::into);
+        let options = (self.options != Options::default()).then(|| Box::new(self.options));
+        let data = read_body(self.encoding, body)?;
+        Ok(Message { id, channel, event: self.event, data, time, stored, options })
+    }
+
+    /// Of several headers of one name, the first counts, but for the server's; lists go on.
     fn header(&mut self, name: &str, value: &str) -> Result<(), Malformed> {
         match name {
             ID => set(&mut self.id, || value.parse().ok(), ID),
@@ -225,7 +328,10 @@ impl Read {
                 self.options.trace = read_trace(value);
                 Ok(())
             }
-            _ => Ok(()),
+            _ => {
+                self.place.header(name, value);
+                Ok(())
+            }
         }
     }
 }

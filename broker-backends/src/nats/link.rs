@@ -59,6 +59,8 @@ pub(super) struct Shared {
     changed: Notify,
     /// The server did not confirm in time: nothing more is handed over until it does.
     suspect: AtomicBool,
+    /// Somebody looks whether it still confirms.
+    probing: AtomicBool,
     /// Where the connection leads to, while it stands.
     pub(super) home: watch::Sender<Option<Home>>,
     /// The reading connection stands, and all is subscribed on it.
@@ -115,6 +117,7 @@ impl Link {
             cancelled: CancellationToken::new(),
             changed: Notify::new(),
             suspect: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
             home: watch::Sender::new(None),
             reading: AtomicBool::new(false),
             silent: AtomicBool::new(false),
@@ -290,8 +293,21 @@ impl Link {
         self.confirmed(barrier, end).await.map(|()| stamp)
     }
 
+    /// Looks whether the server still confirms anything, since it did not answer in time.
+    pub(super) fn doubt(&self) {
+        if self.shared.probing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let link = self.clone();
+        self.spawn(async move {
+            // Without an answer, nothing more is handed over.
+            link.probe().await.map(drop).unwrap_or_default();
+            link.shared.probing.store(false, Ordering::Relaxed);
+        });
+    }
+
     /// Runs until the link is closed.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancelled = self.shared.cancelled.clone();
         self.shared.tasks.spawn(async move {
             // Cancelled or done, there is nothing to tell.

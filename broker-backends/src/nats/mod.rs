@@ -8,23 +8,41 @@
 //! - [`publisher`] is the task that publishes; a [`mailbox`] is where messages wait for a fan-out
 //!   worker, [`receiver`] what it polls; [`questions`] is the inbox; [`bus`] puts the trait in front
 //!   of them.
+//!
+//! Namespaces with history have a stream each in JetStream: [`reconcile`] makes it as configured,
+//! [`streams`] knows which there are. [`lanes`] publishes to them in order, [`log`]
+//! reads them, with [`lookup`] and [`reading`]; [`api`] asks JetStream, [`place`] is what it says of a message, [`rounds`] makes one
+//! question of many.
 
+mod api;
 mod bus;
 mod connect;
+mod consumer;
 mod dial;
 mod envelope;
+mod lanes;
 mod link;
+mod log;
+mod lookup;
 mod mailbox;
 mod orders;
+mod place;
 mod publisher;
 mod questions;
 mod reader;
+mod reading;
 mod receiver;
+mod reconcile;
 mod returns;
+mod rounds;
+mod streams;
 mod subject;
 mod subscriptions;
 mod tls;
 mod wire;
 
+pub(crate) use api::ApiError;
 pub(crate) use connect::{Parts, connect};
+pub(crate) use consumer::{Consumer, Given};
+pub(crate) use dial::pause_before;
 pub(crate) use link::Link;

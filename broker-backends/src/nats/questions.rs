@@ -1,4 +1,4 @@
-//! The inbox: questions of other gateways to all, and of services to any.
+//! The inbox: questions of other gateways to all or to this one, and of services to any.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 
 use async_nats::{Client, Message, Subject, Subscriber};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, stream::Select};
 use tokio::task::coop::unconstrained;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -20,7 +20,8 @@ use crate::{
 };
 
 pub(crate) struct Questions {
-    ask: Subscriber,
+    /// To all gateways, and to this one.
+    ask: Select<Subscriber, Subscriber>,
     api: Subscriber,
     client: Client,
     subjects: Arc<Subjects>,
@@ -38,7 +39,7 @@ impl fmt::Debug for Questions {
 
 impl Questions {
     pub(super) fn new(
-        (ask, api): (Subscriber, Subscriber),
+        (ask, api): (Select<Subscriber, Subscriber>, Subscriber),
         client: Client,
         subjects: Arc<Subjects>,
         stats: Arc<BusStats>,
@@ -69,8 +70,9 @@ impl Source for Questions {
         // Turn by turn, so that neither side keeps the other waiting.
         self.api_first = !self.api_first;
         for api in [self.api_first, !self.api_first] {
-            let source = if api { &mut self.api } else { &mut self.ask };
-            let Poll::Ready(asked) = source.poll_next_unpin(cx) else { continue };
+            let asked =
+                if api { self.api.poll_next_unpin(cx) } else { self.ask.poll_next_unpin(cx) };
+            let Poll::Ready(asked) = asked else { continue };
             return Poll::Ready(asked.map(|asked| self.question(asked, api)));
         }
         self.closed.poll_unpin(cx).map(|()| None)

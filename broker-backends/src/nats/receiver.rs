@@ -1,18 +1,21 @@
 //! What one fan-out worker polls: its messages, read where they are wanted.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use broker_core::{
-    Interest,
+    Interest, Message, Namespace, Offset,
+    message::Stored,
     ports::{BusEvent, GapReason},
 };
 
 use super::{
     envelope::{self, Malformed},
     mailbox::{Arrival, Mailbox, Parcel},
+    streams::Streams,
     subject::Subjects,
 };
 use crate::{
@@ -28,6 +31,9 @@ pub(crate) struct Receiver {
     /// Taken, but not yet asked for.
     parcel: Parcel,
     subjects: Arc<Subjects>,
+    streams: Arc<Streams>,
+    /// The last offset that came of each namespace.
+    offsets: HashMap<Namespace, Offset>,
     stats: Arc<BusStats>,
 }
 
@@ -35,9 +41,11 @@ impl Receiver {
     pub(super) fn new(
         mailbox: Arc<Mailbox>,
         subjects: Arc<Subjects>,
+        streams: Arc<Streams>,
         stats: Arc<BusStats>,
     ) -> Self {
-        Self { mailbox, parcel: Parcel::default(), subjects, stats }
+        let (parcel, offsets) = (Parcel::default(), HashMap::new());
+        Self { mailbox, parcel, subjects, streams, offsets, stats }
     }
 
     fn next(&mut self) -> Option<BusEvent> {
@@ -48,7 +56,7 @@ impl Receiver {
         Some(self.read(arrival))
     }
 
-    fn read(&self, arrival: Arrival) -> BusEvent {
+    fn read(&mut self, arrival: Arrival) -> BusEvent {
         add(&self.stats.received, 1);
         let Arrival { interest, subject, headers, payload } = arrival;
         let block = &self.parcel.block;
@@ -60,14 +68,37 @@ impl Receiver {
         };
         let message = channel.ok_or(Malformed("the subject")).and_then(|channel| {
             let (headers, payload) = (&block[headers], block.slice(payload));
-            envelope::decode(channel, headers, payload, clock::now(), rand::random)
+            match self.streams.of(channel.namespace()).and_then(|stream| stream.epoch()) {
+                Some(epoch) => envelope::decode_live(channel, headers, payload, epoch),
+                None => envelope::decode(channel, headers, payload, clock::now(), rand::random),
+            }
         });
+        if let Ok(Message { channel, stored: Some(Stored { offset, .. }), .. }) = &message {
+            self.watch(channel.namespace(), *offset);
+        }
         match message {
             Ok(message) => BusEvent::Message { via: interest, message },
             Err(malformed) => {
                 add(&self.stats.malformed, 1);
                 tracing::debug!(%interest, %malformed, "a message cannot be delivered");
                 BusEvent::Gap { interest: Some(interest), reason: GapReason::Malformed }
+            }
+        }
+    }
+}
+
+impl Receiver {
+    /// Offsets come in order; unless the stream was created anew, or set back.
+    fn watch(&mut self, namespace: &str, offset: Offset) {
+        match self.offsets.get_mut(namespace) {
+            Some(last) if offset < *last => {
+                *last = offset;
+                self.streams.doubt();
+            }
+            Some(last) => *last = offset,
+            None => {
+                let known = namespace.parse().map(|namespace| (namespace, offset));
+                self.offsets.extend(known);
             }
         }
     }

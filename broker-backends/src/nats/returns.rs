@@ -1,4 +1,4 @@
-//! What comes back to this gateway: answers to its requests, and its own barriers.
+//! What comes back to this gateway: answers to its requests and publishes, and its own barriers.
 //!
 //! One subscription for all. async-nats could do requests itself, but keeps what it notes of each
 //! one that is never answered, for ever.
@@ -12,7 +12,6 @@ use std::{
 };
 
 use async_nats::{Message, Subscriber};
-use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +27,7 @@ pub(super) struct Returns {
 #[derive(Debug)]
 enum Waiter {
     One(oneshot::Sender<Message>),
-    Many(mpsc::Sender<Bytes>),
+    Many(mpsc::Sender<Message>),
 }
 
 /// A place for answers; they are thrown away once it is dropped.
@@ -55,7 +54,8 @@ impl Returns {
         self.ticket(Waiter::One(sender), answers)
     }
 
-    pub(super) fn many(self: &Arc<Self>, capacity: usize) -> Ticket<mpsc::Receiver<Bytes>> {
+    /// A place for several answers; more than `capacity` that wait to be taken are thrown away.
+    pub(super) fn many(self: &Arc<Self>, capacity: usize) -> Ticket<mpsc::Receiver<Message>> {
         let (sender, answers) = mpsc::channel(capacity);
         self.ticket(Waiter::Many(sender), answers)
     }
@@ -87,9 +87,7 @@ impl Returns {
             // Whoever waited may be gone; more answers than expected are not wanted.
             Some(Waiter::One(sender)) => drop(sender.send(message)),
             Some(Waiter::Many(sender)) => {
-                if message.status.is_none() {
-                    drop(sender.try_send(message.payload));
-                }
+                drop(sender.try_send(message));
                 waiting.insert(number, Waiter::Many(sender));
             }
             None => {}

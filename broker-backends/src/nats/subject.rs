@@ -3,8 +3,13 @@
 //! `venue:42` is `fanfare.ch.venue.42`. Each byte outside `A-Z a-z 0-9 _ -` is written as `%` and
 //! two upper-case hex digits, so no name holds a dot, a wildcard, a space or a control character
 //! on the wire. Only this spelling is read back.
+//!
+//! Messages of a namespace with history are published to the same subjects; once they are stored,
+//! they arrive on `fanfare.live.venue.42`.
 
-use broker_core::{ChannelName, Interest};
+use std::collections::HashSet;
+
+use broker_core::{ChannelName, Interest, Namespace, NodeId};
 
 use crate::escape::{escape_into, is_plain};
 
@@ -12,9 +17,12 @@ use crate::escape::{escape_into, is_plain};
 #[derive(Debug, Clone)]
 pub(crate) struct Subjects {
     channels: String,
+    live: String,
     requests: String,
     api: String,
     ask: String,
+    gateways: String,
+    with_history: HashSet<Namespace>,
 }
 
 impl Subjects {
@@ -23,10 +31,38 @@ impl Subjects {
         let plain = |token: &str| !token.is_empty() && token.bytes().all(is_plain);
         prefix.split('.').all(plain).then(|| Self {
             channels: format!("{prefix}.ch."),
+            live: format!("{prefix}.live."),
             requests: format!("{prefix}.rq."),
             api: format!("{prefix}.api."),
             ask: format!("{prefix}.gw.ask"),
+            gateways: format!("{prefix}.gw.of."),
+            with_history: HashSet::new(),
         })
+    }
+
+    /// These namespaces have history.
+    pub(crate) fn with_history<'a>(
+        mut self,
+        namespaces: impl Iterator<Item = &'a Namespace>,
+    ) -> Self {
+        self.with_history = namespaces.cloned().collect();
+        self
+    }
+
+    /// What the subjects start with on which a namespace's messages arrive.
+    fn arrivals(&self, namespace: &str) -> &str {
+        if self.with_history.contains(namespace) { &self.live } else { &self.channels }
+    }
+
+    /// Both subjects of a namespace: of the channel of its name, and of all others.
+    pub(crate) fn of_namespace(&self, namespace: &Namespace) -> [String; 2] {
+        let own = format!("{}{namespace}", self.channels);
+        [own.clone(), format!("{own}.>")]
+    }
+
+    /// What is published, as the source of what arrives; and as what it arrives.
+    pub(crate) fn republished(&self) -> [String; 2] {
+        [format!("{}>", self.channels), format!("{}>", self.live)]
     }
 
     /// Where messages of a channel are published.
@@ -36,9 +72,10 @@ impl Subjects {
 
     /// What to subscribe to for an interest.
     pub(crate) fn of_interest(&self, interest: &Interest) -> String {
+        let prefix = self.arrivals(interest.namespace());
         match interest {
-            Interest::Channel(channel) => self.of_channel(channel),
-            Interest::Pattern(pattern) => spell(&self.channels, pattern.segments().map(Token::of)),
+            Interest::Channel(channel) => spell(prefix, channel.segments().map(Token::Literal)),
+            Interest::Pattern(pattern) => spell(prefix, pattern.segments().map(Token::of)),
         }
     }
 
@@ -47,29 +84,38 @@ impl Subjects {
         spell(&self.requests, address.segments().map(Token::Literal))
     }
 
-    /// Which channel a message was published to; `None` if the subject is none of a channel, or
-    /// is spelled in another way than [`Subjects::of_channel`] does.
+    /// The tokens after the prefix, if messages of their namespace arrive with this prefix.
+    fn tokens<'a>(
+        &self,
+        subject: &'a str,
+    ) -> Option<impl Iterator<Item = &'a str> + Clone + use<'a>> {
+        let under = |prefix: &str| {
+            let tokens = subject.strip_prefix(prefix)?.split('.');
+            let namespace = tokens.clone().next()?;
+            (self.arrivals(namespace) == prefix).then_some(tokens)
+        };
+        under(&self.channels).or_else(|| under(&self.live))
+    }
+
+    /// Which channel's messages arrive on a subject; `None` if it is none of a channel, or is
+    /// spelled in another way than [`Subjects::of_interest`] does.
     pub(crate) fn channel(&self, subject: &str) -> Option<ChannelName> {
-        let tokens = subject.strip_prefix(&self.channels)?.split('.');
-        let mut name = Vec::with_capacity(subject.len());
-        for (index, token) in tokens.enumerate() {
-            if index > 0 {
-                name.push(b':');
-            }
-            read(token, &mut name)?;
-        }
-        std::str::from_utf8(&name).ok()?.parse().ok()
+        join(self.tokens(subject)?)
+    }
+
+    /// Which channel's messages are published to a subject, as [`Subjects::of_channel`] spells it.
+    pub(crate) fn published(&self, subject: &str) -> Option<ChannelName> {
+        join(subject.strip_prefix(&self.channels)?.split('.'))
     }
 
     /// Which interest a subject was subscribed to for: the reverse of [`Subjects::of_interest`].
     pub(crate) fn interest(&self, subject: &str) -> Option<Interest> {
-        let tokens =
-            || subject.strip_prefix(&self.channels).into_iter().flat_map(|it| it.split('.'));
-        if !tokens().any(|token| matches!(token, "*" | ">")) {
+        let tokens = self.tokens(subject)?;
+        if !tokens.clone().any(|token| matches!(token, "*" | ">")) {
             return self.channel(subject).map(Interest::Channel);
         }
         let mut segments = Vec::new();
-        for token in tokens() {
+        for token in tokens {
             let mut segment = Vec::new();
             match token {
                 "*" => segment.push(b'*'),
@@ -94,6 +140,11 @@ impl Subjects {
     /// Where questions to all gateways are published.
     pub(crate) fn of_ask(&self) -> &str {
         &self.ask
+    }
+
+    /// Where questions to this gateway alone are published.
+    pub(crate) fn of_gateway(&self, node: &NodeId) -> String {
+        format!("{}{node}", self.gateways)
     }
 }
 
@@ -125,6 +176,18 @@ fn spell<'a>(prefix: &str, tokens: impl Iterator<Item = Token<'a>>) -> String {
         }
     }
     subject
+}
+
+/// The channel of these tokens.
+fn join<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<ChannelName> {
+    let mut name = Vec::new();
+    for (index, token) in tokens.enumerate() {
+        if index > 0 {
+            name.push(b':');
+        }
+        read(token, &mut name)?;
+    }
+    std::str::from_utf8(&name).ok()?.parse().ok()
 }
 
 /// Appends a token's segment, if the token is spelled as [`spell`] does.
@@ -175,6 +238,26 @@ mod tests {
         let wild = |text: &str| subjects().of_interest(&Interest::Pattern(text.parse().unwrap()));
         assert_eq!(wild("orders:*"), "fanfare.ch.orders.*");
         assert_eq!(wild("orders:*:a.b:**"), "fanfare.ch.orders.*.a%2Eb.>");
+    }
+
+    #[test]
+    fn what_is_stored_arrives_elsewhere() {
+        let namespace: Namespace = "venue".parse().unwrap();
+        let subjects = subjects().with_history([&namespace].into_iter());
+        let channel: ChannelName = "venue:42".parse().unwrap();
+        assert_eq!(subjects.of_channel(&channel), "fanfare.ch.venue.42");
+        for (text, subject) in
+            [("venue:**", "fanfare.live.venue.>"), ("orders:*", "fanfare.ch.orders.*")]
+        {
+            let interest = Interest::Pattern(text.parse().unwrap());
+            assert_eq!(subjects.of_interest(&interest), subject);
+            assert_eq!(subjects.interest(subject), Some(interest));
+        }
+        assert_eq!(subjects.channel("fanfare.live.venue.42"), Some(channel));
+        assert_eq!(subjects.channel("fanfare.ch.venue.42"), None, "it is not stored yet");
+        assert_eq!(subjects.channel("fanfare.live.orders.42"), None, "it is not stored at all");
+        let both = ["fanfare.ch.venue", "fanfare.ch.venue.>"].map(String::from);
+        assert_eq!(subjects.of_namespace(&namespace), both);
     }
 
     #[test]

@@ -2,8 +2,8 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use async_nats::HeaderMap;
 use broker_backends::{
-    Backends, BusStats, ClusterOptions, ConnectError, NatsAuth, NatsOptions, QuestionKind,
-    RedisOptions, cluster,
+    Backends, BusStats, ClusterOptions, ConnectError, Histories, NatsAuth, NatsOptions,
+    QuestionKind, RedisOptions, cluster,
 };
 use broker_core::{
     Data, JsonText, Message,
@@ -13,7 +13,7 @@ use broker_testkit::{
     NatsServer,
     contract::{
         Gateway, PATIENCE,
-        bus::{channel_name, interest, message, request},
+        bus::{channel_name, interest, message, request, service},
     },
     eventually,
 };
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::support::gateway;
+use crate::support::{SENT, gateway};
 
 /// Longest time until any outcome: the deadline, and some for a loaded machine.
 const ANY_OUTCOME: Duration = Duration::from_millis(2500);
@@ -34,8 +34,16 @@ pub(crate) fn options(server: &NatsServer, node: &str) -> NatsOptions {
 }
 
 pub(crate) async fn connect(nats: NatsOptions) -> Result<Backends, ConnectError> {
+    connect_with(nats, Histories::new()).await
+}
+
+pub(crate) async fn connect_with(
+    nats: NatsOptions,
+    histories: Histories,
+) -> Result<Backends, ConnectError> {
     // No Redis: nobody listens on port 1.
-    cluster(ClusterOptions { nats, redis: RedisOptions::new("redis://127.0.0.1:1") }).await
+    let redis = RedisOptions::new("redis://127.0.0.1:1");
+    cluster(ClusterOptions { nats, redis, histories, queue: None }).await
 }
 
 async fn gateways() -> Vec<Gateway> {
@@ -92,7 +100,7 @@ impl One {
 
     pub(crate) async fn publishes_again(&self) {
         eventually("publishes again", RECONNECT, async || {
-            self.gateway.bus.publish(message("venue:42", "back", "1")).await.ok()
+            self.gateway.bus.publish(message("venue:42", "back", "1"), service()).await.ok()
         })
         .await;
     }
@@ -205,10 +213,12 @@ async fn too_large_is_too_large() {
     let one = One::start(|_| ()).await;
     let huge =
         Message { data: Data::Binary(vec![0; 2 << 20].into()), ..message("venue:42", "huge", "1") };
-    let (huge, next) =
-        (one.gateway.bus.publish(huge), one.gateway.bus.publish(message("venue:42", "next", "1")));
+    let (huge, next) = (
+        one.gateway.bus.publish(huge, service()),
+        one.gateway.bus.publish(message("venue:42", "next", "1"), service()),
+    );
     assert_eq!(huge.await, Err(PublishError::TooLarge));
-    assert_eq!(next.await, Ok(()));
+    assert_eq!(next.await, SENT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +226,7 @@ async fn more_than_the_queue_holds_is_refused() {
     let one = One::start(|options| options.publish_capacity = 16).await;
     one.server.pause();
     let calls: Vec<_> = (0..20_000)
-        .map(|n| one.gateway.bus.publish(message("venue:42", &format!("m{n}"), "1")))
+        .map(|n| one.gateway.bus.publish(message("venue:42", &format!("m{n}"), "1"), service()))
         .collect();
     let (mut overloaded, start) = (0, Instant::now());
     for call in calls {
@@ -228,7 +238,7 @@ async fn more_than_the_queue_holds_is_refused() {
     assert!(overloaded > 0);
     assert!(start.elapsed() < ANY_OUTCOME, "{:?}", start.elapsed());
     assert!(!one.gateway.bus.is_connected(), "a server that confirms nothing is out of reach");
-    let refused = one.gateway.bus.publish(message("venue:42", "x", "1"));
+    let refused = one.gateway.bus.publish(message("venue:42", "x", "1"), service());
     assert_eq!(refused.await, Err(PublishError::Unavailable));
     let subscribed = one.gateway.bus.subscribe(interest("venue:42")).await;
     assert_eq!(subscribed, Err(BusError::Unavailable));
@@ -253,7 +263,10 @@ async fn a_killed_server_leaves_no_publish_without_outcome() {
             let calls: Vec<_> = (0..50)
                 .map(|_| {
                     number += 1;
-                    (number, bus.publish(message("venue:42", &format!("m{number}"), "1")))
+                    (
+                        number,
+                        bus.publish(message("venue:42", &format!("m{number}"), "1"), service()),
+                    )
                 })
                 .collect();
             let start = Instant::now();
@@ -276,10 +289,10 @@ async fn a_killed_server_leaves_no_publish_without_outcome() {
     one.publishes_again().await;
 
     let count = |wanted| outcomes.iter().filter(|(_, outcome)| *outcome == wanted).count();
-    assert!(count(Ok(())) >= 200);
+    assert!(count(SENT) >= 200);
     assert!(count(Err(PublishError::Unavailable)) > 0);
     let others =
-        count(Ok(())) + count(Err(PublishError::Unavailable)) + count(Err(PublishError::Unknown));
+        count(SENT) + count(Err(PublishError::Unavailable)) + count(Err(PublishError::Unknown));
     assert_eq!(others, outcomes.len());
     let arrived = one.gateway.messages(&channel_name("venue:42"));
     for (number, outcome) in &outcomes {
@@ -355,7 +368,7 @@ async fn a_closed_bus_says_so() {
         assert!(!events.next_batch(&mut Vec::new(), 10).await);
     }
     assert!(backends.inbox.next().await.is_none());
-    let refused = backends.bus.publish(message("venue:42", "x", "1")).await;
+    let refused = backends.bus.publish(message("venue:42", "x", "1"), service()).await;
     assert_eq!(refused, Err(PublishError::Unavailable));
     assert_eq!(backends.bus.subscribe(interest("venue:43")).await, Err(BusError::Unavailable));
     assert!(!backends.bus.is_connected());
@@ -383,7 +396,7 @@ async fn a_gateway_may_wait_for_its_server() {
     assert!(matches!(connect(patient.clone()).await, Err(ConnectError::Nats(_))));
     patient.wait = true;
     let gateway = gateway(0, connect(patient).await.unwrap(), ());
-    let refused = gateway.bus.publish(message("venue:42", "x", "1")).await;
+    let refused = gateway.bus.publish(message("venue:42", "x", "1"), service()).await;
     assert_eq!(refused, Err(PublishError::Unavailable));
     assert!(!gateway.bus.is_connected());
     server.restart().await;
@@ -391,7 +404,7 @@ async fn a_gateway_may_wait_for_its_server() {
         gateway.bus.subscribe(interest("venue:42")).await.ok()
     })
     .await;
-    gateway.bus.publish(message("venue:42", "x", "1")).await.unwrap();
+    gateway.bus.publish(message("venue:42", "x", "1"), service()).await.unwrap();
     gateway.wait_for(&channel_name("venue:42"), 1).await;
 }
 
@@ -429,6 +442,7 @@ async fn wrong_options_are_named() {
         Err(ConnectError::Option { option: "nats.tls", .. })
     ));
     let redis = RedisOptions::new("http://x");
-    let result = cluster(ClusterOptions { nats, redis }).await;
+    let result =
+        cluster(ClusterOptions { nats, redis, histories: Histories::new(), queue: None }).await;
     assert!(matches!(result, Err(ConnectError::Option { option: "redis.url", .. })));
 }

@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use broker_backends::{ClusterOptions, NatsOptions, RedisOptions, cluster};
+use broker_backends::NatsOptions;
 use broker_core::{
     Data, Message,
-    ports::{BoxFuture, Bus, PublishError},
+    ports::{Accepted, BoxFuture, Bus, PublishError},
 };
 use broker_testkit::{
     NatsServer,
-    contract::{Gateway, bus::message},
+    contract::{
+        Gateway,
+        bus::{message, service},
+    },
     eventually,
 };
 use futures_util::FutureExt;
@@ -27,11 +30,11 @@ use tokio::{
     task::{AbortHandle, JoinSet, coop::unconstrained},
 };
 
-use crate::support::gateway;
+use crate::{nats::connect, support::gateway};
 
 const RECONNECT: Duration = Duration::from_secs(15);
 
-type Call = BoxFuture<'static, Result<(), PublishError>>;
+type Call = BoxFuture<'static, Result<Accepted, PublishError>>;
 
 /// A way to a server that can be cut, and is at once there again.
 pub(crate) struct Proxy {
@@ -79,7 +82,7 @@ impl Proxy {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.connections.lock().abort_all();
     }
 
@@ -91,37 +94,36 @@ impl Proxy {
 
 async fn publisher(server: &NatsServer, url: String) -> Gateway {
     let nats = NatsOptions::new(vec![url], "gateway-0".parse().unwrap());
-    let redis = RedisOptions::new("redis://127.0.0.1:1");
-    let backends = cluster(ClusterOptions { nats, redis }).await.unwrap();
+    let backends = connect(nats).await.unwrap();
     assert!(backends.bus.is_connected(), "{}", server.url());
     gateway(0, backends, ())
 }
 
 fn publishes(bus: &dyn Bus, count: usize, data: &Data) -> Vec<Call> {
     let one = |n| Message { data: data.clone(), ..message("venue:42", &format!("m{n}"), "1") };
-    (0..count).map(|n| bus.publish(one(n))).collect()
+    (0..count).map(|n| bus.publish(one(n), service())).collect()
 }
 
 /// Once one has failed, none is confirmed.
-fn assert_ordered(outcomes: &[Result<(), PublishError>]) {
+fn assert_ordered(outcomes: &[Result<Accepted, PublishError>]) {
     let failed = outcomes.iter().position(Result::is_err).unwrap_or(outcomes.len());
     let late = (failed..outcomes.len()).find(|at| outcomes[*at].is_ok());
     assert_eq!(late, None, "was confirmed of {}, after {failed} failed", outcomes.len());
 }
 
-fn look(call: &mut Call) -> Option<Result<(), PublishError>> {
+pub(crate) fn look(call: &mut Call) -> Option<Result<Accepted, PublishError>> {
     unconstrained(call).now_or_never()
 }
 
 /// Notes the outcomes that are there, in order; whether all that are new are good.
-fn none_failed(calls: &mut [Call], known: &mut Vec<Result<(), PublishError>>) -> bool {
+fn none_failed(calls: &mut [Call], known: &mut Vec<Result<Accepted, PublishError>>) -> bool {
     let before = known.len();
     let outcomes = calls.iter_mut().skip(before).map_while(look);
     known.extend(outcomes);
     known[before..].iter().all(Result::is_ok)
 }
 
-async fn outcomes(calls: Vec<Call>) -> Vec<Result<(), PublishError>> {
+async fn outcomes(calls: Vec<Call>) -> Vec<Result<Accepted, PublishError>> {
     let mut outcomes = Vec::new();
     for call in calls {
         outcomes.push(call.await);
@@ -176,7 +178,7 @@ async fn a_new_connection_starts_with_nothing_untold() {
         })
         .await;
         eventually("publishes again", RECONNECT, async || {
-            gateway.bus.publish(message("venue:42", "later", "1")).await.ok()
+            gateway.bus.publish(message("venue:42", "later", "1"), service()).await.ok()
         })
         .await;
         let told: Option<Vec<_>> = calls[known.len()..].iter_mut().map(look).collect();

@@ -13,7 +13,7 @@ use broker_testkit::{
     NatsServer,
     contract::{
         Gateway, PATIENCE,
-        bus::{channel_name, interest, message},
+        bus::{channel_name, interest, message, service},
     },
     eventually,
 };
@@ -42,7 +42,7 @@ async fn one_gateway(nats: NatsOptions) -> Gateway {
 /// Subscribes, publishes at once, and waits for the message.
 async fn reaches_itself(gateway: &Gateway, channel: &str) {
     gateway.bus.subscribe(interest(channel)).await.unwrap();
-    gateway.bus.publish(message(channel, "own", "1")).await.unwrap();
+    gateway.bus.publish(message(channel, "own", "1"), service()).await.unwrap();
     gateway.wait_for(&channel_name(channel), 1).await;
 }
 
@@ -155,14 +155,14 @@ async fn over_tls() {
     }
     let large = Data::Binary(vec![7; 900_000].into());
     let large = broker_core::Message { data: large, ..message("venue:42", "large", "1") };
-    gateway.bus.publish(large.clone()).await.unwrap();
+    gateway.bus.publish(large.clone(), service()).await.unwrap();
     assert_eq!(gateway.wait_for(&channel_name("venue:42"), 1).await[0].1, large);
 
     server.kill();
     server.restart().await;
     assert_eq!(gateway.wait_for_gap(GapReason::Reconnected, RECONNECT).await, None);
     eventually("publishes again", RECONNECT, async || {
-        gateway.bus.publish(message("venue:4999", "back", "1")).await.ok()
+        gateway.bus.publish(message("venue:4999", "back", "1"), service()).await.ok()
     })
     .await;
     gateway.wait_for(&channel_name("venue:4999"), 1).await;
@@ -218,7 +218,7 @@ async fn more_than_the_server_takes_is_refused() {
         }
     }
     assert!(refused >= 10, "{refused}");
-    gateway.bus.publish(message("venue:3", "again", "1")).await.unwrap();
+    gateway.bus.publish(message("venue:3", "again", "1"), service()).await.unwrap();
     gateway.wait_for(&channel_name("venue:3"), 2).await;
 }
 
@@ -284,7 +284,7 @@ async fn a_reader_that_is_too_slow_is_cut_and_told() {
     flood.join().unwrap();
     assert_eq!(gateway.wait_for_gap(GapReason::Reconnected, RECONNECT).await, None);
     eventually("publishes again", RECONNECT, async || {
-        gateway.bus.publish(message("venue:42", "back", "1")).await.ok()
+        gateway.bus.publish(message("venue:42", "back", "1"), service()).await.ok()
     })
     .await;
     eventually("arrives", PATIENCE, async || {
@@ -307,14 +307,14 @@ async fn publishing_does_not_wait_for_reading() {
     reaches_itself(&gateway, "venue:42").await;
     proxy.cut_last();
     eventually("a new reading connection", RECONNECT, async || {
-        gateway.bus.publish(message("venue:43", "meanwhile", "1")).await.unwrap();
+        gateway.bus.publish(message("venue:43", "meanwhile", "1"), service()).await.unwrap();
         (stats.reconnects.load(Ordering::Relaxed) == 1).then_some(())
     })
     .await;
     assert_eq!(gateway.wait_for_gap(GapReason::Reconnected, PATIENCE).await, None);
     eventually("the bus is back", PATIENCE, async || gateway.bus.is_connected().then_some(()))
         .await;
-    gateway.bus.publish(message("venue:42", "after", "1")).await.unwrap();
+    gateway.bus.publish(message("venue:42", "after", "1"), service()).await.unwrap();
     gateway.wait_for(&channel_name("venue:42"), 2).await;
 }
 
@@ -376,7 +376,7 @@ async fn behind_a_balancer_any_server_will_do() {
     gateway.bus.subscribe(interest("venue:42")).await.unwrap();
     // The servers may not know each other yet.
     eventually("from one server to the other", PATIENCE, async || {
-        gateway.bus.publish(message("venue:42", "own", "1")).await.unwrap();
+        gateway.bus.publish(message("venue:42", "own", "1"), service()).await.unwrap();
         gateway.messages(&channel_name("venue:42")).pop()
     })
     .await;

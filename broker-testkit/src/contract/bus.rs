@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use broker_core::{
     ChannelName, ConnectionId, Data, Interest, JsonText, Message, MessageId, Timestamp,
-    message::{Exclude, Options},
+    message::{Exclude, Options, Publisher},
     ports::{Caller, RequestError, ServiceRequest},
 };
 use bytes::Bytes;
@@ -31,6 +31,7 @@ macro_rules! bus_contract {
             unsubscribing_ends_arrival
             a_request_without_service_is_answered
             every_gateway_is_asked
+            one_other_gateway_is_asked
             the_bus_says_that_it_is_connected
         }
     };
@@ -48,8 +49,15 @@ pub fn message(channel: &str, id: &str, json: &str) -> Message {
         event: None,
         data: Data::Json(JsonText::from_checked(Bytes::copy_from_slice(json.as_bytes()))),
         time: Timestamp(1_700_000_000_000),
+        stored: None,
         options: None,
     }
+}
+
+/// A service that publishes.
+#[must_use]
+pub fn service() -> Publisher {
+    Publisher::Service("service".into())
 }
 
 /// A channel's name.
@@ -84,7 +92,7 @@ async fn subscribe(gateway: &Gateway, text: &str) {
 }
 
 async fn publish(gateway: &Gateway, message: Message) {
-    gateway.bus.publish(message).await.expect("publishes");
+    gateway.bus.publish(message, service()).await.expect("publishes");
 }
 
 fn ids(arrived: &[(Interest, Message)]) -> Vec<&str> {
@@ -96,8 +104,10 @@ pub async fn messages_arrive_in_the_order_of_the_calls(gateways: &[Gateway]) {
     let (listener, publisher) = ends(gateways);
     subscribe(listener, "venue:42").await;
     let expected: Vec<String> = (0..500).map(|n| format!("m{n}")).collect();
-    let calls: Vec<_> =
-        expected.iter().map(|id| publisher.bus.publish(message("venue:42", id, "1"))).collect();
+    let calls: Vec<_> = expected
+        .iter()
+        .map(|id| publisher.bus.publish(message("venue:42", id, "1"), service()))
+        .collect();
     for call in calls.into_iter().rev() {
         call.await.expect("publishes");
     }
@@ -116,7 +126,7 @@ pub async fn channels_keep_their_order_among_many(gateways: &[Gateway]) {
     let mut calls = Vec::new();
     for n in 0..25 {
         for channel in &channels {
-            calls.push(publisher.bus.publish(message(channel, &format!("m{n}"), "1")));
+            calls.push(publisher.bus.publish(message(channel, &format!("m{n}"), "1"), service()));
         }
     }
     for call in calls {
@@ -329,6 +339,20 @@ pub async fn every_gateway_is_asked(gateways: &[Gateway]) {
 
     let too_many = ask(gateways.len() + 1, Duration::from_millis(300)).await;
     assert_eq!(too_many.expect("answers").len(), gateways.len());
+}
+
+/// A question to one other gateway reaches that one, and none where there is none.
+pub async fn one_other_gateway_is_asked(gateways: &[Gateway]) {
+    let (gateway, _) = ends(gateways);
+    let ask = |name: String| {
+        let node = name.parse().expect("a node");
+        gateway.bus.ask_gateway(node, Bytes::from_static(b"you?"), PATIENCE)
+    };
+    for name in (1..gateways.len()).map(|n| format!("gateway-{n}")) {
+        let expected = Bytes::from(format!("{name} heard you?"));
+        assert_eq!(ask(name).await, Ok(Some(expected)));
+    }
+    assert_eq!(ask("nobody".to_owned()).await, Ok(None));
 }
 
 /// A working bus says so.

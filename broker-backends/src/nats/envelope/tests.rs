@@ -1,4 +1,4 @@
-use broker_core::{ConnectionId, ports::Caller};
+use broker_core::{ConnectionId, Offset, ports::Caller};
 use proptest::prelude::*;
 
 use super::*;
@@ -106,6 +106,47 @@ fn of_several_headers_the_first_counts() {
     assert_eq!(decode_with(&headers, b"1").unwrap().id.as_str(), "a");
 }
 
+/// As they come live, and as they are read: the same message.
+#[test]
+fn what_is_stored_says_where() {
+    let added = [
+        ("Nats-Stream", "fanfare=venue"),
+        ("Nats-Subject", "fanfare.ch.venue.42"),
+        ("Nats-Sequence", "9"),
+        ("Nats-Time-Stamp", "1970-01-01T00:00:02.5Z"),
+        ("Nats-Last-Sequence", "4"),
+    ];
+    let both = |sent: &[(&str, &str)]| {
+        let all = || sent.iter().chain(&added).copied();
+        let (channel, body) = ("venue:42".parse().unwrap(), Bytes::from_static(b"1"));
+        let live = decode_live(channel, &block(all()), body.clone(), Epoch(7)).unwrap();
+        let place = Place { offset: Offset(9), previous: Some(Offset(4)), at: 2_500_000_000 };
+        let mut map = HeaderMap::new();
+        all().for_each(|(name, value)| map.append(name, value));
+        let channel = &live.channel;
+        let at = (Epoch(7), place);
+        assert_eq!(decode_stored(channel.clone(), Some(&map), body, at).as_ref(), Ok(&live));
+        assert_eq!(id_in_map(channel, Some(&map), place).as_ref(), Ok(&live.id));
+        let raw = block(sent.iter().copied());
+        assert_eq!(id_in_log(channel, &raw, place).as_ref(), Ok(&live.id));
+        live
+    };
+    let plain = both(&[]);
+    assert_eq!((plain.time, plain.id.as_str().len()), (Timestamp(2500), 32));
+    let stored = Stored { epoch: Epoch(7), offset: Offset(9), previous: Some(Offset(4)) };
+    assert_eq!(plain.stored, Some(stored));
+    let sent = [("Fanfare-Expires", "+500"), ("Nats-Msg-Id", "a"), ("Nats-Sequence", "1")];
+    let services = both(&sent);
+    assert_eq!((services.id.as_str(), services.stored), ("a", Some(stored)));
+    assert_eq!(services.options.unwrap().expires, Some(Timestamp(3000)));
+    let gateways = both(&[("Nats-Msg-Id", "hash"), ("Fanfare-Id", "a"), ("Fanfare-Time", "7")]);
+    assert_eq!((gateways.id.as_str(), gateways.time), ("a", Timestamp(7)));
+
+    let unplaced = block(added.into_iter().filter(|(name, _)| *name != "Nats-Sequence"));
+    let channel = "venue:42".parse().unwrap();
+    assert!(decode_live(channel, &unplaced, Bytes::new(), Epoch(7)).is_err());
+}
+
 #[test]
 fn lists_may_be_split_over_headers() {
     let headers = [("Fanfare-Exclude-Users", "ann, b%2Cob"), ("Fanfare-Exclude-Users", "Zoë")];
@@ -174,6 +215,7 @@ proptest! {
             event: event.map(|event| event.parse().unwrap()),
             data: Data::Binary(body.into()),
             time: Timestamp(time),
+            stored: None,
             options: Some(Box::new(options)),
         };
         let (headers, body) = encode(&message);
