@@ -60,9 +60,36 @@ impl Source for mpsc::Receiver<Inbound> {
     }
 }
 
+/// [`BusEvents::changed`]
+#[derive(Debug)]
+struct Changed {
+    inner: Box<dyn Source>,
+    change: fn(&mut BusEvent),
+}
+
+impl Source for Changed {
+    fn poll_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &mut Vec<Inbound>,
+        max: usize,
+    ) -> Poll<bool> {
+        let before = batch.len();
+        let polled = self.inner.poll_batch(cx, batch, max);
+        batch.iter_mut().skip(before).for_each(|inbound| (self.change)(&mut inbound.event));
+        polled
+    }
+}
+
 impl BusEvents {
     pub(crate) fn new(source: impl Source + 'static) -> Self {
         Self(Box::new(source))
+    }
+
+    /// The same events, each changed on its way.
+    #[must_use]
+    pub fn changed(self, change: fn(&mut BusEvent)) -> Self {
+        Self::new(Changed { inner: self.0, change })
     }
 
     /// Waits for at least one event and adds what is ready, up to `max`; `false` when the bus is

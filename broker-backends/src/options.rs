@@ -1,8 +1,8 @@
 //! How to reach the servers, and every bound with its default.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use broker_core::NodeId;
+use broker_core::{History, Namespace, NodeId, history::Queue};
 
 /// The embedded backends' bounds.
 #[derive(Debug, Clone)]
@@ -13,9 +13,20 @@ pub struct EmbeddedOptions {
     pub queue_capacity: usize,
     /// How long a publish waits for the fan-out.
     pub deadline: Duration,
-    /// Keys of repeatable requests that are remembered at once.
+    /// Keys of repeatable requests that are remembered at once; and as many sessions.
     pub session_capacity: usize,
+    /// What is kept, by namespace.
+    pub histories: Histories,
+    /// Bytes of messages that all logs keep together; with more, publishes are refused.
+    pub history_bytes: usize,
+    /// How account is kept of who is in a channel.
+    pub roster: RosterOptions,
+    /// The offline queues of the namespace `user`; its history is then [`Queue::history`].
+    pub queue: Option<Queue>,
 }
+
+/// What is kept of the channels of each namespace that has history.
+pub type Histories = BTreeMap<Namespace, History>;
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
@@ -24,6 +35,31 @@ impl Default for EmbeddedOptions {
             queue_capacity: 8192,
             deadline: Duration::from_secs(2),
             session_capacity: 100_000,
+            histories: Histories::new(),
+            history_bytes: 256 << 20,
+            roster: RosterOptions::default(),
+            queue: None,
+        }
+    }
+}
+
+/// How account is kept of who is in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RosterOptions {
+    /// How long after their last connection a user has not left yet.
+    pub grace: Duration,
+    /// For how long it is kept when a user was last seen.
+    pub last_seen: Duration,
+    /// Of how many users that is kept in memory; in Redis, of as many as there are.
+    pub last_seen_capacity: usize,
+}
+
+impl Default for RosterOptions {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(5),
+            last_seen: Duration::from_hours(24 * 30),
+            last_seen_capacity: 100_000,
         }
     }
 }
@@ -35,6 +71,10 @@ pub struct ClusterOptions {
     pub nats: NatsOptions,
     /// The store.
     pub redis: RedisOptions,
+    /// What is kept, by namespace.
+    pub histories: Histories,
+    /// The offline queues of the namespace `user`; its history is then [`Queue::history`].
+    pub queue: Option<Queue>,
 }
 
 /// How to use NATS.
@@ -62,6 +102,8 @@ pub struct NatsOptions {
     pub publish_capacity: usize,
     /// How long anything waits for the server to confirm.
     pub deadline: Duration,
+    /// How messages are stored.
+    pub streams: StreamOptions,
     /// Whether to start without a server and go on trying: until one is there, everything is
     /// answered as out of reach, and one that is too old is only logged.
     pub wait: bool,
@@ -94,8 +136,39 @@ impl NatsOptions {
             queue_capacity: 65_536,
             publish_capacity: 8192,
             deadline: Duration::from_secs(2),
+            streams: StreamOptions::default(),
             wait: false,
         }
+    }
+}
+
+/// How JetStream stores what has history: one stream for each namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Servers of the cluster that store each message, 1 to 5; with 3, any one may be lost.
+    pub replicas: usize,
+    /// Where.
+    pub storage: Storage,
+    /// Bytes that each stream may take; when it is full, publishes are refused. `None`: as many
+    /// as the server has.
+    pub max_bytes: Option<u64>,
+    /// Publishes under way to each stream at once; more wait. A server drops what comes faster
+    /// than it can store.
+    pub window: usize,
+}
+
+/// Where a stream keeps its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In memory: with all of a stream's servers, its messages are gone.
+    Memory,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self { replicas: 1, storage: Storage::File, max_bytes: None, window: 512 }
     }
 }
 
@@ -152,6 +225,8 @@ pub struct RedisOptions {
     pub command_timeout: Duration,
     /// Commands under way at once; more are refused.
     pub max_in_flight: usize,
+    /// How account is kept of who is in a channel.
+    pub roster: RosterOptions,
 }
 
 impl std::fmt::Debug for RedisOptions {
@@ -170,6 +245,7 @@ impl RedisOptions {
             prefix: "fanfare".into(),
             command_timeout: Duration::from_secs(1),
             max_in_flight: 20_000,
+            roster: RosterOptions::default(),
         }
     }
 }
@@ -188,6 +264,20 @@ pub enum ConnectError {
     /// NATS is out of reach, or refuses.
     #[error("cannot connect to NATS: {0}")]
     Nats(String),
+    /// History needs JetStream.
+    #[error("history needs JetStream, which this nats-server or account does not have: {0}")]
+    NoJetStream(String),
+    /// A namespace's stream is not as the configuration says, and cannot be made so.
+    #[error("the stream {stream} cannot be made as configured ({differences}): {reason}")]
+    Stream {
+        /// The stream.
+        stream: String,
+        /// Each field that differs, with what is wanted and what was found; or that the stream is
+        /// not there.
+        differences: String,
+        /// The server's words.
+        reason: String,
+    },
     /// The server is older than what Fanfare needs.
     #[error("nats-server {found} is too old: at least {wanted} is needed")]
     NatsTooOld {

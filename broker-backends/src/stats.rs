@@ -4,6 +4,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use broker_core::ports::PublishError;
 
+/// How this gateway feeds the offline queues from the log, in a cluster: counters since the start,
+/// and a gauge.
+#[derive(Debug, Default)]
+pub struct QueueStats {
+    /// Messages that were handed to the store, those that came again included.
+    pub fed: AtomicU64,
+    /// Gauge: messages that no gateway had been given yet, when this one was given its last.
+    pub waiting: AtomicU64,
+    /// How often the log was read anew, because the store had lost what it took.
+    pub rewinds: AtomicU64,
+}
+
+impl QueueStats {
+    pub(crate) fn set_waiting(&self, waiting: u64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+}
+
 /// Counters since the start, and two gauges; every loss is counted somewhere here.
 #[derive(Debug, Default)]
 pub struct BusStats {
@@ -19,6 +37,8 @@ pub struct BusStats {
     pub publish_overloaded: AtomicU64,
     /// Publishes refused because of their size.
     pub publish_too_large: AtomicU64,
+    /// Publishes refused because the log has no room.
+    pub publish_full: AtomicU64,
     /// Publishes of unknown fate.
     pub publish_unknown: AtomicU64,
     /// Messages that arrived, by whichever interest.
@@ -53,6 +73,7 @@ impl BusStats {
             PublishError::Unavailable => &self.publish_unavailable,
             PublishError::Overloaded => &self.publish_overloaded,
             PublishError::TooLarge => &self.publish_too_large,
+            PublishError::Full => &self.publish_full,
             PublishError::Unknown => &self.publish_unknown,
         }
     }

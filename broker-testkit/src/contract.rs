@@ -10,7 +10,10 @@
 
 pub mod bus;
 pub mod gateway;
+pub mod log;
 pub mod presence;
+pub mod queue;
+pub mod roster;
 pub mod sessions;
 
 pub use gateway::{Answer, Arrivals, Gateway, Questions};

@@ -84,6 +84,11 @@ impl State {
 }
 
 impl MemoryPresence {
+    /// Whether a gateway has a lease.
+    pub(super) fn lives(&self, node: &NodeId) -> bool {
+        self.state.lock().lives(node)
+    }
+
     fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut State) -> T,
@@ -93,10 +98,12 @@ impl MemoryPresence {
 }
 
 impl Presence for MemoryPresence {
-    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.with(|state| {
             let end = Instant::now() + lease.ttl;
+            let lived = state.lives(&lease.node);
             state.leases.insert(lease.node.clone(), (lease, end));
+            lived
         })
     }
 

@@ -5,15 +5,21 @@ use std::{
     time::Duration,
 };
 
-use broker_core::ports::{Begun, BoxFuture, Sessions, StoreError};
+use broker_core::{
+    ports::{Begun, BoxFuture, Sessions, StoreError},
+    resume::{KeptSession, SessionKey},
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Keys of repeatable requests within one process.
+use super::kept::Kept;
+
+/// Keys of repeatable requests, and sessions, within one process.
 #[derive(Debug)]
 pub(crate) struct MemorySessions {
     state: Mutex<State>,
+    kept: Mutex<Kept>,
     capacity: usize,
 }
 
@@ -49,7 +55,7 @@ impl State {
 
 impl MemorySessions {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), capacity }
+        Self { state: Mutex::default(), kept: Mutex::default(), capacity }
     }
 
     fn begin_now(&self, key: String, fingerprint: u64, ttl: Duration) -> Result<Begun, StoreError> {
@@ -97,5 +103,23 @@ impl Sessions for MemorySessions {
     fn abandon(&self, key: String) -> BoxFuture<'_, Result<(), StoreError>> {
         self.state.lock().entries.remove(&key);
         Box::pin(ready(Ok(())))
+    }
+
+    fn keep(
+        &self,
+        sessions: Vec<KeptSession>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<SessionKey>, StoreError>> {
+        let kept = self.kept.lock().keep(sessions, Instant::now() + ttl, self.capacity);
+        Box::pin(ready(kept))
+    }
+
+    fn take(
+        &self,
+        key: SessionKey,
+        remembered: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        let now = Instant::now();
+        Box::pin(ready(Ok(self.kept.lock().take(key, now, remembered))))
     }
 }

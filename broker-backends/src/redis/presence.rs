@@ -11,12 +11,10 @@ use broker_core::{
 };
 use fred::{
     clients::{Client, WithOptions},
-    interfaces::{ClientLike, HashesInterface, KeysInterface, SetsInterface},
-    types::{ClusterHash, CustomCommand, Expiration, SetOptions, Value},
+    interfaces::{HashesInterface, KeysInterface, SetsInterface},
+    types::{Expiration, SetOptions},
 };
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::{
     record::{self, millis},
@@ -32,8 +30,6 @@ const SWEEP_MS: i64 = 30_000;
 #[derive(Debug)]
 pub(crate) struct RedisPresence {
     store: Store,
-    /// Until when others may not have had the time to say that they live: the store was away.
-    no_sweep_before: Mutex<Option<Instant>>,
 }
 
 /// A page of a gateway's hash.
@@ -47,7 +43,7 @@ struct Scanned {
 
 impl RedisPresence {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, no_sweep_before: Mutex::default() }
+        Self { store }
     }
 
     fn client(&self) -> Result<&WithOptions<Client>, StoreError> {
@@ -71,25 +67,14 @@ impl RedisPresence {
         Ok(nodes.into_iter().zip(texts).filter_map(read).collect())
     }
 
-    async fn lives(&self, node: &NodeId) -> Result<bool, StoreError> {
-        let (client, key) = (self.client()?, self.store.keys.lease(node));
-        let there: u64 = self.store.step(client.exists(key)).await?;
-        Ok(there > 0)
-    }
-
     async fn living(&self) -> Result<Vec<NodeId>, StoreError> {
         let leases = self.leases(self.nodes().await?).await?;
         Ok(leases.into_iter().map(|lease| lease.node).collect())
     }
 
     async fn scan(&self, node: &NodeId, cursor: u64, count: usize) -> Result<Scanned, StoreError> {
-        let (client, key) = (self.client()?, self.store.keys.connections(node));
-        let command = CustomCommand::new_static("HSCAN", ClusterHash::FirstKey, false);
-        let arguments: Vec<Value> =
-            vec![key.into(), cursor.to_string().into(), "COUNT".into(), count.to_string().into()];
-        let (next, fields): (String, Vec<String>) =
-            self.store.step(client.custom(command, arguments)).await?;
-        let next = next.parse().map_err(|_| StoreError::Refused("no cursor".into()))?;
+        let key = self.store.keys.connections(node);
+        let (next, fields) = self.store.scan_hash(&key, cursor, count).await?;
         let mut scanned = Scanned { next, connections: Vec::new(), unreadable: Vec::new() };
         for pair in fields.chunks_exact(2) {
             match record::read_connection(node, &pair[0], &pair[1]) {
@@ -197,7 +182,7 @@ impl RedisPresence {
         }
         let (mut removed, mut cursor) = (0, 0);
         // A gateway that was only asleep may wake up meanwhile, and tell anew what it holds.
-        while !self.lives(node).await? {
+        while !self.store.lives(node).await? {
             let (gone, next) = self.clear_step(node, cursor, |_| true).await?;
             (removed, cursor) = (removed + gone, next);
             if next == 0 {
@@ -216,12 +201,14 @@ impl RedisPresence {
         if claims == 0 { Ok(()) } else { Err(StoreError::Refused("it is being swept".into())) }
     }
 
-    async fn renew_now(&self, lease: &Lease) -> Result<(), StoreError> {
+    async fn renew_now(&self, lease: &Lease) -> Result<bool, StoreError> {
         let (client, key) = (self.client()?, self.store.keys.lease(&lease.node));
         self.note_node(&lease.node).await?;
         let expiry = i64::try_from(millis(lease.ttl)).unwrap_or(i64::MAX);
         let (text, expiry) = (record::write_lease(lease), Some(Expiration::PX(expiry)));
-        self.store.step(client.set(key, text, expiry, None, false)).await
+        let before: Option<String> =
+            self.store.step(client.set(key, text, expiry, None, true)).await?;
+        Ok(before.is_some())
     }
 
     async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<ConnectionPage, StoreError> {
@@ -283,12 +270,10 @@ impl RedisPresence {
 }
 
 impl Presence for RedisPresence {
-    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let renewed = self.renew_now(&lease).await;
-            if renewed.is_err() {
-                *self.no_sweep_before.lock() = Some(Instant::now() + lease.ttl);
-            }
+            self.store.calm.note_renewal(lease.ttl, renewed.is_ok());
             renewed
         })
     }
@@ -381,7 +366,7 @@ impl Presence for RedisPresence {
 
     fn sweep(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
-            if self.no_sweep_before.lock().is_some_and(|start| Instant::now() < start) {
+            if self.store.calm.holds() {
                 return Ok(0);
             }
             let nodes = self.nodes().await?;

@@ -1,12 +1,18 @@
 //! What is stored: JSON with a version. New fields may be added to a version, none change.
+//! Members of channels, of whom there are many, are shorter text.
+
+mod session;
 
 use std::time::Duration;
 
 use broker_core::{
     ConnectionId, NodeId, Timestamp, UserId,
-    ports::{ConnectionInfo, Lease},
+    ports::{ConnectionInfo, Lease, Member, MemberCount},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::member;
+pub(super) use session::{read_session, write_session};
 
 const VERSION: u32 = 1;
 
@@ -85,6 +91,31 @@ pub(super) fn read_connection(node: &NodeId, id: &str, json: &str) -> Option<Con
         connected_at: Timestamp(record.connected_ms),
         user_agent: record.user_agent,
     })
+}
+
+/// A member of a channel, as `lua/roster.lua` writes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MemberRecord {
+    pub(super) member: Member,
+    pub(super) since: Timestamp,
+    /// Gateways with connections, and how many.
+    pub(super) places: Vec<(NodeId, u32)>,
+}
+
+pub(super) fn read_member(field: &str, text: &str) -> Option<MemberRecord> {
+    let member = member::read(field)?;
+    let mut parts = text.split(' ');
+    let since = Timestamp(parts.next()?.parse().ok()?);
+    let place = |part: &str| {
+        let (node, held) = part.split_once('=')?;
+        Some((node.parse().ok()?, held.parse().ok()?))
+    };
+    Some(MemberRecord { member, since, places: parts.skip(1).filter_map(place).collect() })
+}
+
+pub(super) fn read_count(text: &str) -> Option<MemberCount> {
+    let (users, connections) = text.split_once(' ')?;
+    Some(MemberCount { users: users.parse().ok()?, connections: connections.parse().ok()? })
 }
 
 /// A duration for Redis, which takes no zero.

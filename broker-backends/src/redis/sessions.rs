@@ -1,15 +1,18 @@
 use std::time::Duration;
 
-use broker_core::ports::{Begun, BoxFuture, Sessions, StoreError};
+use broker_core::{
+    ports::{Begun, BoxFuture, Sessions, StoreError},
+    resume::{KeptSession, SessionKey},
+};
 use bytes::Bytes;
 use fred::{
     interfaces::KeysInterface,
     types::{Expiration, SetOptions},
 };
 
-use super::{record::millis, store::Store};
+use super::{kept, record::millis, store::Store};
 
-/// Keys of repeatable requests, shared by all gateways.
+/// Keys of repeatable requests, and sessions, shared by all gateways.
 #[derive(Debug)]
 pub(crate) struct RedisSessions {
     store: Store,
@@ -75,9 +78,25 @@ impl Sessions for RedisSessions {
             self.store.step(client.del(key)).await
         })
     }
+
+    fn keep(
+        &self,
+        sessions: Vec<KeptSession>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<SessionKey>, StoreError>> {
+        Box::pin(kept::keep(&self.store, sessions, ttl))
+    }
+
+    fn take(
+        &self,
+        key: SessionKey,
+        remembered: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        Box::pin(kept::take(&self.store, key, remembered))
+    }
 }
 
-fn expiry(ttl: Duration) -> Option<Expiration> {
+pub(super) fn expiry(ttl: Duration) -> Option<Expiration> {
     Some(Expiration::PX(i64::try_from(millis(ttl)).unwrap_or(i64::MAX)))
 }
 

@@ -1,20 +1,23 @@
 //! The connection to Redis: every step has a deadline, and nothing waits for a store that is away.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use broker_core::ports::StoreError;
+use broker_core::{NodeId, ports::StoreError};
 use fred::{
     clients::{Client, WithOptions},
     error::{Error, ErrorKind},
-    interfaces::ClientLike,
+    interfaces::{ClientLike, EventInterface, KeysInterface},
     types::{
-        Builder, ClientState,
-        config::{Config, Options, ReconnectPolicy},
+        Builder, ClientState, ClusterHash, CustomCommand, Value,
+        config::{Config, Options, ReconnectPolicy, Server},
     },
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::broadcast::{self, error::TryRecvError},
+    time::timeout,
+};
 
-use super::keys::Keys;
+use super::{calm::Calm, keys::Keys};
 use crate::options::{ConnectError, RedisOptions};
 
 /// What may follow `redis` or `valkey` in a URL's scheme.
@@ -31,7 +34,23 @@ const UNRESPONSIVE: Duration = Duration::from_secs(5);
 pub(crate) struct Store {
     client: WithOptions<Client>,
     pub(super) keys: Keys,
-    deadline: Duration,
+    pub(super) calm: Arc<Calm>,
+    pub(super) deadline: Duration,
+}
+
+/// Whether the connection was made anew.
+#[derive(Debug)]
+pub(crate) struct Reconnects(broadcast::Receiver<Server>);
+
+impl Reconnects {
+    /// Since this was asked last.
+    pub(crate) fn any(&mut self) -> bool {
+        let mut any = false;
+        while !matches!(self.0.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {
+            any = true;
+        }
+        any
+    }
 }
 
 impl fmt::Debug for Store {
@@ -76,6 +95,7 @@ impl Store {
             .build()
             .map_err(wrong)?;
         // The client owns its task; `quit` ends it.
+        let calm = Arc::new(Calm::new(client.reconnect_rx()));
         drop(client.connect());
         let client = client.with_options(&Options {
             // A write whose answer was lost must not be written twice.
@@ -84,7 +104,7 @@ impl Store {
             fail_fast: true,
             ..Options::default()
         });
-        Ok(Self { client, keys: Keys::new(&options.prefix), deadline })
+        Ok(Self { client, keys: Keys::new(&options.prefix), calm, deadline })
     }
 
     /// Waits a moment for the first connection, so that the first call does not find it missing.
@@ -92,6 +112,12 @@ impl Store {
         if !matches!(timeout(self.deadline, self.client.wait_for_connect()).await, Ok(Ok(()))) {
             tracing::warn!("Redis is not in reach: going on without it until it is");
         }
+        self.calm.forget_reconnects();
+    }
+
+    /// Hears of new connections from now on.
+    pub(crate) fn reconnects(&self) -> Reconnects {
+        Reconnects(self.client.reconnect_rx())
     }
 
     /// The client, if the store is in reach.
@@ -113,6 +139,36 @@ impl Store {
                 StoreError::Unavailable
             }
         })
+    }
+
+    /// Whether a gateway has a lease.
+    pub(super) async fn lives(&self, node: &NodeId) -> Result<bool, StoreError> {
+        let there: u64 = self.step(self.client()?.exists(self.keys.lease(node))).await?;
+        Ok(there > 0)
+    }
+
+    /// The server's clock, in ms since 1970: the same for all gateways.
+    pub(super) async fn now(&self) -> Result<u64, StoreError> {
+        let command = CustomCommand::new_static("TIME", None::<u16>, false);
+        let (seconds, micros): (u64, u64) =
+            self.step(self.client()?.custom(command, Vec::<Value>::new())).await?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
+    /// Some fields of a hash, each followed by its value, and where to go on; 0 at the end.
+    pub(super) async fn scan_hash(
+        &self,
+        key: &str,
+        cursor: u64,
+        count: usize,
+    ) -> Result<(u64, Vec<String>), StoreError> {
+        let command = CustomCommand::new_static("HSCAN", ClusterHash::FirstKey, false);
+        let arguments = [key, &cursor.to_string(), "COUNT", &count.to_string()];
+        let arguments: Vec<Value> = arguments.into_iter().map(Value::from).collect();
+        let (next, fields): (String, Vec<String>) =
+            self.step(self.client()?.custom(command, arguments)).await?;
+        let next = next.parse().map_err(|_| StoreError::Refused("no cursor".into()))?;
+        Ok((next, fields))
     }
 
     pub(crate) async fn close(self) {

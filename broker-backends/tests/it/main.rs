@@ -6,7 +6,13 @@
 
 mod memory;
 mod nats;
+mod nats_cluster;
+mod nats_history;
 mod nats_order;
 mod nats_reader;
+mod nats_streams;
+mod pipelines;
 mod redis;
+mod redis_queue;
+mod redis_roster;
 mod support;

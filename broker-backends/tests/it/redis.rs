@@ -1,9 +1,10 @@
 use std::{sync::Arc, time::Duration};
 
-use broker_backends::{ClusterOptions, NatsOptions, RedisOptions, cluster};
+use broker_backends::{ClusterOptions, Histories, NatsOptions, RedisOptions, cluster};
 use broker_core::{
     ConnectionId, NodeId, Timestamp,
     ports::{ConnectionInfo, Lease, Presence, PresenceChange, Sessions, StoreError},
+    resume::SessionKey,
 };
 use broker_testkit::{NatsServer, RedisServer, contract::PATIENCE, eventually};
 use tokio::time::Instant;
@@ -21,6 +22,8 @@ async fn connect(nats: &NatsServer, url: &str) -> (Arc<dyn Presence>, Arc<dyn Se
     let options = ClusterOptions {
         nats: NatsOptions::new(vec![nats.url()], node),
         redis: RedisOptions::new(url),
+        histories: Histories::new(),
+        queue: None,
     };
     let backends = cluster(options).await.unwrap();
     (backends.presence, backends.sessions)
@@ -59,7 +62,8 @@ async fn is_refused_in_time(presence: &dyn Presence, sessions: &dyn Sessions) {
     assert_eq!(presence.renew(lease()).await, Err(StoreError::Unavailable));
     assert_eq!(presence.gateways().await, Err(StoreError::Unavailable));
     assert_eq!(sessions.begin("k".into(), 1, ttl).await, Err(StoreError::Unavailable));
-    assert!(start.elapsed() < Duration::from_millis(3500), "{:?}", start.elapsed());
+    assert_eq!(sessions.take(SessionKey([1; 32]), ttl).await, Err(StoreError::Unavailable));
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

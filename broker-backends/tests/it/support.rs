@@ -1,9 +1,22 @@
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
-use broker_backends::{Backends, Closer, Inbound, Inbox, Question};
-use broker_core::ports::{BoxFuture, Bus, BusEvent};
-use broker_testkit::contract::{Answer, Arrivals, Gateway, Questions};
+use broker_backends::{Backends, Closer, Histories, Inbound, Inbox, Question};
+use broker_core::{
+    history::Queue,
+    ports::{Accepted, BoxFuture, Bus, BusEvent, PublishError},
+};
+use broker_testkit::contract::{Answer, Arrivals, Gateway, Questions, queue::SIZE};
 use bytes::Bytes;
+
+/// Offline queues as the contract wants them.
+pub(crate) fn queue() -> Queue {
+    Queue { size: SIZE, ttl: Duration::from_secs(24 * 3600) }
+}
+
+/// The history that these queues need.
+pub(crate) fn user_history() -> Histories {
+    [("user".parse().unwrap(), queue().history())].into()
+}
 
 struct BusEvents(broker_backends::BusEvents);
 
@@ -41,3 +54,7 @@ pub(crate) fn gateway(index: usize, backends: Backends, kept: impl Any + Send + 
     let arrivals = events.into_iter().map(|events| Box::new(BusEvents(events)) as Box<_>).collect();
     Gateway::new(&format!("gateway-{index}"), bus, arrivals, Box::new(GatewayInbox(inbox)), kept)
 }
+
+/// What a namespace without history answers to a publish.
+pub(crate) const SENT: Result<Accepted, PublishError> =
+    Ok(Accepted { position: None, duplicate: false });

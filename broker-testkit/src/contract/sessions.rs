@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broker_core::ports::{Begun, Sessions};
+use broker_core::{
+    Action, ConnectionId, Identity, Interest, Timestamp,
+    ports::{Begun, Sessions},
+    resume::{KeptSession, SessionKey},
+};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
@@ -20,6 +24,11 @@ macro_rules! sessions_contract {
             an_abandoned_key_is_free_again
             a_key_expires
             one_of_many_is_new
+            a_session_comes_back_as_it_was_kept
+            one_of_many_takes_a_session
+            a_session_that_was_taken_is_not_kept_again
+            a_session_that_is_kept_anew_lasts_longer
+            that_a_session_was_taken_is_forgotten_in_the_end
         }
     };
 }
@@ -91,4 +100,93 @@ pub async fn one_of_many_is_new<K>((store, _): &Fixture<K>) {
     let begun = callers.join_all().await;
     assert_eq!(begun.iter().filter(|begun| **begun == Begun::New).count(), 1);
     assert_eq!(begun.iter().filter(|begun| **begun == Begun::Running).count(), 49);
+}
+
+fn session(key: u8, user: &str) -> KeptSession {
+    let identity = Identity {
+        user: Some(user.parse().expect("a user")),
+        roles: vec!["staff".parse().expect("a role")],
+        claims: [("tenant".to_owned(), vec!["a \"b\"".to_owned()])].into(),
+        grants: vec![
+            (Action::Publish, Interest::Channel("venue:%1 é".parse().expect("a channel"))),
+            (Action::Wildcard, Interest::Pattern("orders:*".parse().expect("a pattern"))),
+        ],
+        expires: Some(Timestamp(u64::MAX)),
+    };
+    KeptSession {
+        key: SessionKey([key; 32]),
+        connection: ConnectionId(u128::MAX - u128::from(key)),
+        origin: ConnectionId(7),
+        identity: Arc::new(identity),
+    }
+}
+
+async fn keep(store: &dyn Sessions, sessions: &[KeptSession], ttl: Duration) -> Vec<SessionKey> {
+    store.keep(sessions.to_vec(), ttl).await.expect("keeps")
+}
+
+async fn take(store: &dyn Sessions, session: &KeptSession) -> Option<KeptSession> {
+    store.take(session.key, LONG).await.expect("answers")
+}
+
+/// Identity and all, in its latest form; and only that one.
+pub async fn a_session_comes_back_as_it_was_kept<K>((store, _): &Fixture<K>) {
+    let (ann, bob) = (session(1, "ann"), session(2, "bob: {\"x\"}"));
+    assert_eq!(keep(&**store, &[ann.clone(), bob.clone()], LONG).await, []);
+    let changed = KeptSession { identity: Arc::default(), ..ann };
+    assert_eq!(keep(&**store, std::slice::from_ref(&changed), LONG).await, []);
+    assert_eq!(take(&**store, &session(3, "kim")).await, None);
+    assert_eq!(take(&**store, &changed).await, Some(changed));
+    assert_eq!(take(&**store, &bob).await, Some(bob));
+}
+
+/// Whoever else comes gets nothing.
+pub async fn one_of_many_takes_a_session<K>((store, _): &Fixture<K>) {
+    let ann = session(1, "ann");
+    keep(&**store, std::slice::from_ref(&ann), LONG).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..50 {
+        let (store, ann) = (Arc::clone(store), ann.clone());
+        callers.spawn(async move { take(&*store, &ann).await });
+    }
+    let taken: Vec<KeptSession> = callers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(taken, [ann]);
+}
+
+/// The gateway that still has its connection is told so.
+pub async fn a_session_that_was_taken_is_not_kept_again<K>((store, _): &Fixture<K>) {
+    let (ann, bob) = (session(1, "ann"), session(2, "bob"));
+    keep(&**store, &[ann.clone(), bob.clone()], LONG).await;
+    assert_eq!(take(&**store, &ann).await.as_ref(), Some(&ann));
+    for _ in 0..2 {
+        assert_eq!(keep(&**store, &[ann.clone(), bob.clone()], LONG).await, [ann.key]);
+    }
+    assert_eq!(take(&**store, &ann).await, None);
+    assert_eq!(take(&**store, &bob).await, Some(bob));
+}
+
+/// A session ends by itself, but not before what was said last.
+pub async fn a_session_that_is_kept_anew_lasts_longer<K>((store, _): &Fixture<K>) {
+    let short = Duration::from_millis(100);
+    let (ann, bob, kim) = (session(1, "ann"), session(2, "bob"), session(3, "kim"));
+    keep(&**store, &[ann.clone(), bob.clone()], short).await;
+    keep(&**store, std::slice::from_ref(&bob), LONG).await;
+    keep(&**store, std::slice::from_ref(&kim), short).await;
+    // By the store's own clock.
+    assert_eq!(store.begin("k".into(), 7, 2 * short).await, Ok(Begun::New));
+    let later = async || (begin(&**store, "k", 8).await == Begun::New).then_some(());
+    eventually("it is later", PATIENCE, later).await;
+    assert_eq!(take(&**store, &ann).await, None);
+    assert_eq!(take(&**store, &kim).await, None);
+    assert_eq!(take(&**store, &bob).await, Some(bob));
+}
+
+/// Nothing is remembered for ever.
+pub async fn that_a_session_was_taken_is_forgotten_in_the_end<K>((store, _): &Fixture<K>) {
+    let ann = session(1, "ann");
+    keep(&**store, std::slice::from_ref(&ann), LONG).await;
+    let short = Duration::from_millis(100);
+    assert_eq!(store.take(ann.key, short).await, Ok(Some(ann.clone())));
+    let forgotten = async || keep(&**store, std::slice::from_ref(&ann), LONG).await.is_empty();
+    eventually("it is forgotten", PATIENCE, async || forgotten().await.then_some(())).await;
 }

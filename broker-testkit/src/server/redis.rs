@@ -11,6 +11,15 @@ impl RedisServer {
     /// When there is no `redis-server` and no `valkey-server` (`REDIS_SERVER_BIN`, `.tools/bin`,
     /// `PATH`, `~/go/bin`).
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`RedisServer::start`], but what it is told survives [`RedisServer::kill`].
+    pub async fn start_durable() -> Self {
+        Self::start_with(&["--appendonly", "yes"]).await
+    }
+
+    async fn start_with(arguments: &[&str]) -> Self {
         let recipe = Recipe {
             binary: find_binary(&["redis-server", "valkey-server"], Some("REDIS_SERVER_BIN")),
             arguments: |port, directory| {
@@ -21,7 +30,7 @@ impl RedisServer {
             },
             hello: (b"PING\r\n", b"+PONG\r\n"),
         };
-        Self(ServerProcess::start(recipe, &[]).await)
+        Self(ServerProcess::start(recipe, arguments).await)
     }
 
     /// Where clients connect.
@@ -30,7 +39,7 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.0.port())
     }
 
-    /// Ends it without warning; what it held is lost.
+    /// Ends it without warning; what it held is lost, unless it is durable.
     pub fn kill(&mut self) {
         self.0.kill();
     }
@@ -40,7 +49,7 @@ impl RedisServer {
         self.0.stop();
     }
 
-    /// Starts it anew on the same port, empty.
+    /// Starts it anew on the same port.
     pub async fn restart(&mut self) {
         self.0.start_again().await;
     }

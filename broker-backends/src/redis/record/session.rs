@@ -1,0 +1,167 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use broker_core::{
+    Action, Identity, Interest, Timestamp,
+    resume::{KeptSession, SessionKey},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{VERSION, read, write};
+
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    v: u32,
+    connection: String,
+    origin: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<GrantRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantRecord {
+    to: ActionRecord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pattern: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActionRecord {
+    Subscribe,
+    Wildcard,
+    Publish,
+    Request,
+    Members,
+}
+
+pub(in super::super) fn write_session(session: &KeptSession) -> String {
+    let KeptSession { connection, origin, identity, .. } = session;
+    write(&SessionRecord {
+        v: VERSION,
+        connection: connection.to_string(),
+        origin: origin.to_string(),
+        user: identity.user.as_ref().map(ToString::to_string),
+        roles: identity.roles.iter().map(ToString::to_string).collect(),
+        claims: identity.claims.clone(),
+        grants: identity.grants.iter().map(write_grant).collect(),
+        expires_ms: identity.expires.map(|at| at.0),
+    })
+}
+
+/// A record of which a part cannot be read is none: nobody gets half of an identity. An empty one
+/// was left by who took the session.
+pub(in super::super) fn read_session(key: SessionKey, json: &[u8]) -> Option<KeptSession> {
+    if json.is_empty() {
+        return None;
+    }
+    let record: SessionRecord = read(std::str::from_utf8(json).ok()?)?;
+    let identity = Identity {
+        user: record.user.map(|user| user.parse()).transpose().ok()?,
+        roles: record.roles.iter().map(|role| role.parse()).collect::<Result<_, _>>().ok()?,
+        claims: record.claims,
+        grants: record.grants.iter().map(read_grant).collect::<Option<_>>()?,
+        expires: record.expires_ms.map(Timestamp),
+    };
+    Some(KeptSession {
+        key,
+        connection: record.connection.parse().ok()?,
+        origin: record.origin.parse().ok()?,
+        identity: Arc::new(identity),
+    })
+}
+
+fn write_grant((action, interest): &(Action, Interest)) -> GrantRecord {
+    let to = match action {
+        Action::Subscribe => ActionRecord::Subscribe,
+        Action::Wildcard => ActionRecord::Wildcard,
+        Action::Publish => ActionRecord::Publish,
+        Action::Request => ActionRecord::Request,
+        Action::Members => ActionRecord::Members,
+    };
+    let (channel, pattern) = match interest {
+        Interest::Channel(channel) => (Some(channel.to_string()), None),
+        Interest::Pattern(pattern) => (None, Some(pattern.to_string())),
+    };
+    GrantRecord { to, channel, pattern }
+}
+
+fn read_grant(grant: &GrantRecord) -> Option<(Action, Interest)> {
+    let action = match grant.to {
+        ActionRecord::Subscribe => Action::Subscribe,
+        ActionRecord::Wildcard => Action::Wildcard,
+        ActionRecord::Publish => Action::Publish,
+        ActionRecord::Request => Action::Request,
+        ActionRecord::Members => Action::Members,
+    };
+    let interest = match (&grant.channel, &grant.pattern) {
+        (Some(channel), None) => Interest::Channel(channel.parse().ok()?),
+        (None, Some(pattern)) => Interest::Pattern(pattern.parse().ok()?),
+        _ => return None,
+    };
+    Some((action, interest))
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_core::ConnectionId;
+
+    use super::*;
+
+    const KEY: SessionKey = SessionKey([7; 32]);
+
+    #[test]
+    fn the_form_of_version_1_stays() {
+        let session = KeptSession {
+            key: KEY,
+            connection: ConnectionId(9),
+            origin: ConnectionId(8),
+            identity: Arc::new(Identity {
+                user: Some("ann".parse().unwrap()),
+                roles: vec!["staff".parse().unwrap()],
+                claims: [("tenant".to_owned(), vec!["a".to_owned()])].into(),
+                grants: vec![
+                    (Action::Subscribe, Interest::Channel("venue:1".parse().unwrap())),
+                    (Action::Wildcard, Interest::Pattern("orders:*".parse().unwrap())),
+                ],
+                expires: Some(Timestamp(5)),
+            }),
+        };
+        let json = concat!(
+            r#"{"v":1,"connection":"00000000000000000000000000000009","#,
+            r#""origin":"00000000000000000000000000000008","user":"ann","roles":["staff"],"#,
+            r#""claims":{"tenant":["a"]},"grants":[{"to":"subscribe","channel":"venue:1"},"#,
+            r#"{"to":"wildcard","pattern":"orders:*"}],"expires_ms":5}"#,
+        );
+        assert_eq!(write_session(&session), json);
+        assert_eq!(read_session(KEY, json.as_bytes()), Some(session));
+    }
+
+    #[test]
+    fn nobody_gets_half_of_an_identity() {
+        let id = ConnectionId(9);
+        let with = |more: &str| {
+            let json = format!(r#"{{"v":1,"connection":"{id}","origin":"{id}"{more}}}"#);
+            read_session(KEY, json.as_bytes())
+        };
+        assert_eq!(with("").unwrap().identity, Arc::default());
+        for bad in [
+            r#","user":"""#,
+            r#","roles":["staff",""]"#,
+            r#","grants":[{"to":"rule","channel":"venue:1"}]"#,
+            r#","grants":[{"to":"publish"}]"#,
+        ] {
+            assert_eq!(with(bad), None, "{bad}");
+        }
+        assert_eq!(read_session(KEY, b""), None);
+    }
+}
