@@ -7,11 +7,11 @@ mod signals;
 use std::{io, net::SocketAddr, sync::Arc};
 
 use broker_backends::{Backends, BusEvents, ConnectError};
-use broker_core::NodeId;
+use broker_core::{NodeId, history::Queue};
 use tokio::task::JoinSet;
 
 use crate::{
-    api,
+    api::{self, Turns},
     auth::{ApiKeys, Verifier},
     backends,
     canary::{self, Verdict},
@@ -21,8 +21,12 @@ use crate::{
     directory::{self, Writer},
     drain::drain,
     fanout::{self, Fanout},
-    hub::Hub,
+    hub::{Hub, feeds::Feeds},
+    keeper::Keeper,
     probes::Probes,
+    queue::Acknowledgements,
+    register,
+    roster::{self, Tools},
     telemetry::{Metrics, Tracing},
     wheel::Wheel,
 };
@@ -72,11 +76,15 @@ impl StartError {
 pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Result<(), StartError> {
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
-    let backends = backends::open(&config, &node).await?;
-    let (gateway, writer) = Gateway::build(&config, &node, &backends)?;
-    let Backends { events, inbox, presence, closer, .. } = backends;
+    let mut backends = backends::open(&config, &node).await?;
+    if let Some(bug) = config.sabotage {
+        backends = bug.spoil(backends);
+    }
+    let (gateway, Writers { directory, members }) = Gateway::build(&config, &node, &backends)?;
+    let Backends { events, inbox, presence, roster, closer, .. } = backends;
     let mut background = gateway.spawn();
-    let lease = background.spawn(writer.run(settings::lease_times(&config)));
+    let lease = background.spawn(directory.run(settings::lease_times(&config)));
+    let members = members.map(|keeper| background.spawn(keeper.run()));
     gateway.fan_out(events, &mut background);
     background.spawn(api::serve_inbox(inbox, Arc::clone(&gateway.api)));
 
@@ -95,6 +103,13 @@ pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Resul
     let going = async {
         drain(&gateway.admission, &config.drain, &gateway.metrics).await;
         servers.stop().await;
+        if let Some(members) = members {
+            members.abort();
+            // While there is a lease: without one, others would leave it no grace.
+            if let Err(error) = roster.retire(node.clone()).await {
+                tracing::debug!(%error, "members of channels stay listed until the lease is over");
+            }
+        }
         // Or it would take the lease again.
         lease.abort();
         if let Err(error) = presence.retire(node).await {
@@ -120,23 +135,45 @@ struct Gateway {
     tracing: Arc<Tracing>,
 }
 
+/// The tasks that keep the store up to date.
+struct Writers {
+    directory: Writer,
+    members: Option<roster::Keeper>,
+}
+
 impl Gateway {
     fn build(
         config: &Config,
         node: &NodeId,
         backends: &Backends,
-    ) -> Result<(Self, Writer), StartError> {
-        let (bus, presence) = (&backends.bus, &backends.presence);
+    ) -> Result<(Self, Writers), StartError> {
+        let (bus, presence, roster) = (&backends.bus, &backends.presence, &backends.roster);
         let metrics = settings::metrics(config)?;
         let tracing = Arc::new(settings::tracing(config, node)?);
         if let Some(spans) = tracing.collector() {
             metrics.register_spans(spans).map_err(|error| StartError::Other(error.to_string()))?;
         }
-        let hub = Arc::new(Hub::new(Arc::clone(bus), config.nats.linger));
+        let (feeds, acknowledgements) = history(config, backends, &metrics);
         let rules = Arc::new(settings::rules(config));
+        let has_presence = rules.namespaces.any_presence();
+        let (register, notes) = has_presence.then(|| register::open(Arc::clone(&rules))).unzip();
+        let hub =
+            Hub::new(Arc::clone(bus), config.nats.linger).with_feeds(feeds).with_register(register);
+        let hub = Arc::new(hub);
         let verifier =
             Verifier::new(&config.auth).map_err(|error| StartError::Auth(error.to_string()))?;
+        let verifier = Arc::new(verifier);
         let verdict = Arc::<Verdict>::default();
+        let members = notes.and_then(|notes| {
+            let tools = Tools {
+                roster: Arc::clone(roster),
+                bus: Arc::clone(bus),
+                hub: Arc::clone(&hub),
+                metrics: Arc::clone(&metrics),
+                node: node.clone(),
+            };
+            roster::Keeper::new(notes, tools)
+        });
         let (directory, writer) = directory::start(
             Arc::clone(presence),
             Arc::clone(&hub),
@@ -148,35 +185,35 @@ impl Gateway {
             rules: Arc::clone(&rules),
             hub: Arc::clone(&hub),
             bus: Arc::clone(bus),
-            verifier: Arc::new(verifier),
+            verifier: Arc::clone(&verifier),
             wheel: Arc::new(Wheel::new()),
             directory,
+            roster: Arc::clone(roster),
+            keeper: keeper(config, backends, &hub, &metrics),
             metrics: Arc::clone(&metrics),
             tracing: Arc::clone(&tracing),
             wire: settings::wire_limits(config),
+            acknowledgements,
         });
         let api = Arc::new(api::Deps {
             bus: Arc::clone(bus),
             presence: Arc::clone(presence),
+            roster: Arc::clone(roster),
             sessions: Arc::clone(&backends.sessions),
+            log: Arc::clone(&backends.log),
+            queue: backends.queue.clone(),
+            turns: Turns::default(),
             hub: Arc::clone(&hub),
             rules,
             api_keys: Arc::new(ApiKeys::new(&config.auth.api_keys)),
+            verifier,
             tracing: Arc::clone(&tracing),
             node: node.clone(),
         });
-        let probes = Arc::new(Probes {
-            hub,
-            bus: Arc::clone(bus),
-            presence: Arc::clone(presence),
-            verdict,
-            patience: canary::NOTICED_WITHIN + config.presence.renew,
-            metrics: Arc::clone(&metrics),
-            node: node.clone(),
-            stats: Arc::clone(&backends.stats),
-        });
+        let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
         let admission = Arc::new(settings::admission(config, deps));
-        Ok((Self { admission, api, probes, metrics, tracing }, writer))
+        let writers = Writers { directory: writer, members };
+        Ok((Self { admission, api, probes, metrics, tracing }, writers))
     }
 
     /// What goes on beside the connections.
@@ -192,24 +229,84 @@ impl Gateway {
         ));
         background
             .spawn(owned(Arc::clone(&deps.verifier), async |verifier| verifier.keep_fresh().await));
+        background.spawn(owned(Arc::clone(&deps.keeper), async |keeper| keeper.run().await));
         background.spawn(owned(Arc::clone(&deps.wheel), async |wheel| wheel.turn().await));
         background.spawn(owned(Arc::clone(&deps.hub), async |hub| hub.tidy().await));
+        if let Some(feeds) = deps.hub.feeds() {
+            background.spawn(owned(Arc::clone(feeds), async |feeds| feeds.watch().await));
+            let catcher = Arc::new(self.fanout(false));
+            background.spawn(fanout::catch_up(Arc::clone(feeds), Arc::clone(&catcher)));
+            if deps.acknowledgements.is_some() {
+                background.spawn(fanout::redeliver(Arc::clone(feeds), catcher));
+            }
+        }
+        if let Some(acks) = &deps.acknowledgements {
+            background.spawn(owned(Arc::clone(acks), async |acks| acks.run().await));
+            background.spawn(owned(Arc::clone(acks), async |acks| acks.sweep().await));
+        }
         background
     }
 
     /// One worker for each source of events.
     fn fan_out(&self, sources: Vec<BusEvents>, background: &mut JoinSet<()>) {
         for (index, events) in sources.into_iter().enumerate() {
-            let worker = Fanout {
-                hub: Arc::clone(&self.admission.deps.hub),
-                metrics: Arc::clone(&self.metrics),
-                tracing: Arc::clone(&self.tracing),
-                compression: self.admission.deps.wire.compression,
-                tells_all: index == 0,
-            };
-            background.spawn(fanout::run(events, worker));
+            background.spawn(fanout::run(events, Arc::new(self.fanout(index == 0))));
         }
     }
+
+    fn fanout(&self, tells_all: bool) -> Fanout {
+        Fanout {
+            hub: Arc::clone(&self.admission.deps.hub),
+            metrics: Arc::clone(&self.metrics),
+            tracing: Arc::clone(&self.tracing),
+            compression: self.admission.deps.wire.compression,
+            tells_all,
+        }
+    }
+}
+
+/// The feeds of channels with history, and what users acknowledge of their queues.
+fn history(
+    config: &Config,
+    backends: &Backends,
+    metrics: &Arc<Metrics>,
+) -> (Arc<Feeds>, Option<Arc<Acknowledgements>>) {
+    let feeds = Feeds::new(Arc::clone(&backends.log), config.histories());
+    let (Some(queue), Some(Queue { ttl, .. })) = (&backends.queue, config.queue()) else {
+        return (Arc::new(feeds), None);
+    };
+    let acknowledgements = Acknowledgements::new(Arc::clone(queue), Arc::clone(metrics));
+    (Arc::new(feeds.with_queue(Arc::clone(queue), ttl)), Some(Arc::new(acknowledgements)))
+}
+
+fn probes(
+    config: &Config,
+    node: &NodeId,
+    backends: &Backends,
+    (hub, verdict, metrics): (Arc<Hub>, Arc<Verdict>, &Arc<Metrics>),
+) -> Probes {
+    Probes {
+        hub,
+        bus: Arc::clone(&backends.bus),
+        presence: Arc::clone(&backends.presence),
+        verdict,
+        patience: canary::NOTICED_WITHIN + config.presence.renew,
+        metrics: Arc::clone(metrics),
+        node: node.clone(),
+        stats: Arc::clone(&backends.stats),
+        queue_stats: Arc::clone(&backends.queue_stats),
+    }
+}
+
+fn keeper(
+    config: &Config,
+    backends: &Backends,
+    hub: &Arc<Hub>,
+    metrics: &Arc<Metrics>,
+) -> Arc<Keeper> {
+    let (store, bus) = (Arc::clone(&backends.sessions), Arc::clone(&backends.bus));
+    let (hub, metrics) = (Arc::clone(hub), Arc::clone(metrics));
+    Arc::new(Keeper::new(store, bus, hub, metrics, config.session.window))
 }
 
 /// A name for this start of this process: the host's, and what makes it unique.

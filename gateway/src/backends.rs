@@ -2,7 +2,7 @@
 
 use broker_backends::{
     Backends, ClusterOptions, ConnectError, EmbeddedOptions, NatsAuth, NatsOptions, RedisOptions,
-    TlsFiles,
+    RosterOptions, TlsFiles,
 };
 use broker_core::NodeId;
 
@@ -12,19 +12,32 @@ use crate::config::{Config, Nats, Redis};
 pub(crate) async fn open(config: &Config, node: &NodeId) -> Result<Backends, ConnectError> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let redis_url = config.redis.url.as_ref();
+    let roster = RosterOptions {
+        grace: config.presence.grace,
+        last_seen: config.presence.last_seen,
+        ..RosterOptions::default()
+    };
     match (config.nats.url.is_empty(), redis_url) {
         (true, None) => {
             let options = EmbeddedOptions {
                 workers,
                 deadline: config.nats.deadline,
+                histories: config.histories(),
+                history_bytes: config.history.memory_bytes,
+                roster,
+                queue: config.queue(),
                 ..EmbeddedOptions::default()
             };
             Ok(broker_backends::embedded(&options).await)
         }
         (false, Some(url)) => {
-            let nats = nats(&config.nats, node.clone(), workers);
-            let redis = redis(&config.redis, url.reveal());
-            broker_backends::cluster(ClusterOptions { nats, redis }).await
+            let nats = NatsOptions {
+                streams: config.history.streams(),
+                ..nats(&config.nats, node.clone(), workers)
+            };
+            let redis = RedisOptions { roster, ..redis(&config.redis, url.reveal()) };
+            let (histories, queue) = (config.histories(), config.queue());
+            broker_backends::cluster(ClusterOptions { nats, redis, histories, queue }).await
         }
         (nats_missing, _) => {
             let option = if nats_missing { "nats.url" } else { "redis.url" };

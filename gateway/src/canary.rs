@@ -9,7 +9,7 @@ use std::{
 
 use broker_core::{
     ChannelName, ConnectionId, Interest, Message, MessageId, NodeId,
-    message::{Data, JsonText},
+    message::{Data, JsonText, Publisher},
     ports::Bus,
 };
 use bytes::Bytes;
@@ -93,7 +93,7 @@ pub(crate) async fn run(
     loop {
         ticks.tick().await;
         if !joined {
-            joined = hub.join(&interest).await.is_ok();
+            joined = hub.join(&interest, None).await.is_ok();
             if !joined {
                 hub.leave(&interest, id);
                 verdict.note(false);
@@ -126,9 +126,16 @@ impl Perch {
         let id = MessageId::random(rand::random());
         id.as_str().clone_into(&mut self.awaited.lock());
         let data = Data::Json(JsonText::from_checked(Bytes::from_static(b"null")));
-        let message =
-            Message { id, channel, event: None, data, time: clock::wall(), options: None };
-        if bus.publish(message).await.is_err() {
+        let message = Message {
+            id,
+            channel,
+            event: None,
+            data,
+            time: clock::wall(),
+            stored: None,
+            options: None,
+        };
+        if bus.publish(message, Publisher::Service(CANARY_NAMESPACE.into())).await.is_err() {
             return false;
         }
         // An earlier canary that landed too late has left its word behind.

@@ -18,7 +18,7 @@ use broker_core::{
 };
 use tokio::{
     sync::mpsc,
-    time::{self, Instant, MissedTickBehavior},
+    time::{self, MissedTickBehavior},
 };
 
 use crate::{canary::Verdict, clock, hub::Hub, telemetry::Metrics};
@@ -48,8 +48,8 @@ pub(crate) struct Writer {
     metrics: Arc<Metrics>,
     node: NodeId,
     started: Timestamp,
-    /// When the lease was last asked for with success.
-    renewed: Option<Instant>,
+    /// Whether it ever had the lease.
+    renewed: bool,
 }
 
 /// How long a gateway counts as alive, and how often it says that it is.
@@ -71,7 +71,7 @@ pub(crate) fn start(
     let directory = Directory { changes: sender, stale: Arc::clone(&stale), node: node.clone() };
     let started = clock::wall();
     let writer =
-        Writer { changes, stale, presence, hub, verdict, metrics, node, started, renewed: None };
+        Writer { changes, stale, presence, hub, verdict, metrics, node, started, renewed: false };
     (directory, writer)
 }
 
@@ -82,12 +82,13 @@ impl Directory {
         connection: ConnectionId,
         user: Option<UserId>,
         agent: Option<Box<str>>,
+        transport: &'static str,
     ) -> Arc<ConnectionInfo> {
         Arc::new(ConnectionInfo {
             connection,
             user,
             node: self.node.clone(),
-            transport: "websocket".into(),
+            transport: transport.into(),
             connected_at: clock::wall(),
             user_agent: agent,
         })
@@ -136,7 +137,6 @@ impl Writer {
     }
 
     async fn renew(&mut self, ttl: Duration) {
-        let asked = Instant::now();
         let subscriptions = self.hub.subscriptions();
         let lease = Lease {
             node: self.node.clone(),
@@ -148,11 +148,14 @@ impl Writer {
             subscriptions: subscriptions.iter().map(|(_, count)| *count as u64).sum(),
             bus_ok: self.verdict.is_delivering(),
         };
-        let outcome = self.presence.renew(lease).await;
-        if self.note_outcome(&outcome) {
-            // A gateway that was silent for longer than its lease may have been swept.
-            if self.renewed.replace(asked).is_some_and(|before| before.elapsed() > ttl) {
+        let lived = self.presence.renew(lease).await;
+        if self.note_outcome(&lived.clone().map(drop)) {
+            // Without a lease it may have been swept; or the store has forgotten everything.
+            if std::mem::replace(&mut self.renewed, true) && lived == Ok(false) {
                 self.stale.store(true, Ordering::Release);
+                if let Some(register) = self.hub.register() {
+                    register.doubt().raise();
+                }
             }
             self.tell_anew().await;
             if let Err(error) = self.presence.sweep().await {
@@ -206,7 +209,7 @@ mod tests {
         let (directory, mut writer) =
             start(Arc::clone(&backends.presence), hub, Arc::default(), metrics, node);
         let ids = || (0..CAPACITY as u128).map(ConnectionId);
-        ids().for_each(|id| directory.connected(directory.describe(id, None, None)));
+        ids().for_each(|id| directory.connected(directory.describe(id, None, None, "websocket")));
         ids().for_each(|id| directory.disconnected(id, None));
         writer.renew(Duration::from_secs(15)).await;
         let mut late = Vec::new();

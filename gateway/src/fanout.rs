@@ -4,6 +4,9 @@
 //! become one block of frames, encoded once and shared by all subscribers.
 
 mod block;
+mod catch_up;
+mod redelivery;
+mod stored;
 
 use std::{
     cell::OnceCell,
@@ -33,6 +36,8 @@ use crate::{
     telemetry::{Metrics, Tracing},
 };
 use block::{Block, Compressor};
+pub(crate) use catch_up::run as catch_up;
+pub(crate) use redelivery::run as redeliver;
 
 /// Most that is taken from the bus at once: enough to join frames, not enough to delay others.
 const BATCH: usize = 1024;
@@ -50,7 +55,7 @@ const MAX_LATE: usize = 4096;
 const LOG_GAPS: Duration = Duration::from_secs(1);
 
 /// Delivers what arrives until the bus is closed.
-pub(crate) async fn run(mut events: BusEvents, fanout: Fanout) {
+pub(crate) async fn run(mut events: BusEvents, fanout: Arc<Fanout>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut touched = Touched::default();
     let mut delivered = 0;
@@ -142,12 +147,16 @@ impl Fanout {
                     self.tell_gap(interest.as_ref(), *reason, &mut touched.gaps);
                     (1, 0)
                 }
+                BusEvent::Message { via, message } if message.stored.is_some() => {
+                    let run = stored::run_length(&batch[at..], via);
+                    (run, self.deliver_stored(via, &batch[at..at + run], touched))
+                }
                 BusEvent::Message { via, message } if message.options.is_some() => {
                     (1, self.deliver_single(via, message, touched))
                 }
                 BusEvent::Message { via, .. } => {
                     let run = run_length(&batch[at..], via);
-                    (run, self.deliver_run(via, &batch[at..at + run], touched))
+                    (run, self.deliver_run(via, &messages(&batch[at..at + run]), touched))
                 }
             };
             if delivered > 0 {
@@ -167,19 +176,24 @@ impl Fanout {
     }
 
     /// Messages without options that came one after the other by the same interest.
-    fn deliver_run(&self, via: &Interest, run: &[Inbound], touched: &mut Touched) -> u64 {
-        let block = Block::new(messages(run));
-        let copies: OnceCell<Vec<(u64, Block)>> = OnceCell::new();
+    fn deliver_run<'a>(
+        &self,
+        via: &Interest,
+        run: &(impl Iterator<Item = &'a Message> + Clone),
+        touched: &mut Touched,
+    ) -> u64 {
+        let block = Block::new(run.clone());
+        let copies: OnceCell<Vec<(Print, Block)>> = OnceCell::new();
         let make_copies =
-            || messages(run).map(|message| (fingerprint(message), Block::new([message]))).collect();
+            || run.clone().map(|message| (Print::of(message), Block::new([message]))).collect();
         let mut delivered = 0;
         self.hub.subscribers().for_each(via, |_, Subscriber { outbox, .. }| {
             if !outbox.is_overlapping() {
                 delivered += self.push(outbox, &block, touched);
                 return;
             }
-            for (fingerprint, copy) in copies.get_or_init(make_copies) {
-                delivered += self.push_first_copy(outbox, via, (*fingerprint, copy), touched);
+            for (print, copy) in copies.get_or_init(make_copies) {
+                delivered += self.push_first_copy(outbox, via, (*print, copy), touched);
             }
         });
         self.count(via, delivered, touched)
@@ -203,13 +217,13 @@ impl Fanout {
         });
         let mut delivered = 0;
         self.hub.subscribers().for_each(via, |id, Subscriber { outbox, .. }| {
-            if options.exclude.covers(id, outbox.user()) {
+            if outbox.is_excluded(&options.exclude) {
                 return;
             }
             delivered += if let Some(target) = &target {
                 self.push_target(id, outbox, target, touched)
             } else if outbox.is_overlapping() {
-                let print = *print.get_or_init(|| fingerprint(message));
+                let print = *print.get_or_init(|| Print::of(message));
                 self.push_first_copy(outbox, via, (print, &frame), touched)
             } else {
                 self.push(outbox, &frame, touched)
@@ -298,11 +312,14 @@ impl Fanout {
         &self,
         outbox: &Arc<Outbox>,
         via: &Interest,
-        (fingerprint, copy): (u64, &Block),
+        (print, copy): (Print, &Block),
         touched: &mut Touched,
     ) -> u64 {
         let bytes = copy.bytes_for(outbox, &self.compressor());
-        let pushed = outbox.push_first_copy(fingerprint, via, bytes);
+        let pushed = match print {
+            Print::Own(print) => outbox.push_new(print, bytes),
+            Print::Alike(print) => outbox.push_first_copy(print, via, bytes),
+        };
         pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, bytes), touched))
     }
 
@@ -346,11 +363,22 @@ impl Fanout {
         delivered
     }
 
+    /// What a log cannot make good is told.
     fn tell_gap(&self, interest: Option<&Interest>, reason: GapReason, log: &mut GapLog) {
         // Any other happened to this worker alone.
         if interest.is_none() && reason == GapReason::Reconnected && !self.tells_all {
             return;
         }
+        match interest {
+            // The log has what is missing.
+            Some(interest) if self.hub.recover(interest) => return,
+            None => self.hub.feeds().into_iter().for_each(|feeds| feeds.doubt_all()),
+            Some(_) => {}
+        }
+        self.announce_gap(interest, reason, log);
+    }
+
+    fn announce_gap(&self, interest: Option<&Interest>, reason: GapReason, log: &mut GapLog) {
         self.metrics.gap(reason);
         if let Some(unlogged) = log.note(Instant::now()) {
             let (reason, channel) =
@@ -396,7 +424,8 @@ impl GapLog {
 }
 
 fn is_plain(inbound: &Inbound, wanted: &Interest) -> bool {
-    matches!(&inbound.event, BusEvent::Message { via, message } if via == wanted && message.options.is_none())
+    matches!(&inbound.event, BusEvent::Message { via, message }
+        if via == wanted && message.options.is_none() && message.stored.is_none())
 }
 
 /// How many messages of the front make one block: without options, and by the same interest.
@@ -425,17 +454,31 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// The same for copies of one message. Ids do not serve: what a service put on the bus without
-/// one gets a fresh id for each copy.
-fn fingerprint(message: &Message) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    message.channel.hash(&mut hasher);
-    message.event.hash(&mut hasher);
-    match &message.data {
-        broker_core::Data::Json(text) => text.as_bytes().hash(&mut hasher),
-        broker_core::Data::Binary(bytes) => bytes.hash(&mut hasher),
+/// By what copies of one message are told from other messages.
+#[derive(Debug, Clone, Copy)]
+enum Print {
+    /// No other message has it: the place in the log.
+    Own(u64),
+    /// Others may have it. Ids do not serve: what a service put on the bus without one gets a
+    /// fresh id for each copy.
+    Alike(u64),
+}
+
+impl Print {
+    fn of(message: &Message) -> Self {
+        let mut hasher = DefaultHasher::new();
+        message.channel.hash(&mut hasher);
+        if let Some(position) = message.position() {
+            position.hash(&mut hasher);
+            return Self::Own(hasher.finish());
+        }
+        message.event.hash(&mut hasher);
+        match &message.data {
+            broker_core::Data::Json(text) => text.as_bytes().hash(&mut hasher),
+            broker_core::Data::Binary(bytes) => bytes.hash(&mut hasher),
+        }
+        Self::Alike(hasher.finish())
     }
-    hasher.finish()
 }
 
 #[cfg(test)]

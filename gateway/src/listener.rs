@@ -27,6 +27,9 @@ pub(crate) struct Server {
     /// For the TLS handshake, and again for the request's headers.
     pub(crate) header_timeout: Duration,
     pub(crate) max_header_bytes: usize,
+    /// How long what was sent may go unconfirmed by the other side before the connection counts as
+    /// broken. Who only listens gives no other sign of life.
+    pub(crate) silence: Duration,
     /// Requests under way, so that a drain can wait for them.
     pub(crate) tasks: TaskTracker,
     /// Once cancelled, nothing is accepted and idle HTTP connections are closed.
@@ -55,7 +58,7 @@ impl Server {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream) {
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = prepare(&stream, self.silence) {
             tracing::trace!(%error, "the client was gone at once");
             return;
         }
@@ -103,6 +106,14 @@ impl Server {
             tracing::debug!(%error, "an HTTP connection ended badly");
         }
     }
+}
+
+fn prepare(stream: &TcpStream, silence: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = silence;
+    stream.set_nodelay(true)
 }
 
 /// Loads the certificate chain and key of the public listener.

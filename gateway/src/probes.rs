@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use broker_backends::BusStats;
+use broker_backends::{BusStats, QueueStats};
 use broker_core::{
     NodeId,
     ports::{Bus, Presence},
@@ -39,6 +39,7 @@ pub(crate) struct Probes {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
     pub(crate) stats: Arc<BusStats>,
+    pub(crate) queue_stats: Arc<QueueStats>,
 }
 
 pub(crate) fn router(probes: Arc<Probes>) -> Router {
@@ -87,6 +88,7 @@ impl Probes {
 }
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
+    probes.metrics.history.take_queue(&probes.queue_stats);
     match probes.metrics.render(&probes.hub, &probes.stats) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
             .into_response(),
@@ -117,6 +119,7 @@ mod tests {
             metrics: Arc::new(Metrics::new([]).unwrap()),
             node: "a".parse().unwrap(),
             stats: backends.stats,
+            queue_stats: backends.queue_stats,
         })
     }
 

@@ -172,7 +172,7 @@ const fn status_of(code: ErrorCode) -> StatusCode {
     use ErrorCode as Code;
     match code {
         Code::BadRequest | Code::InvalidName => StatusCode::BAD_REQUEST,
-        Code::Unauthorized | Code::TokenExpired => StatusCode::UNAUTHORIZED,
+        Code::Unauthorized | Code::TokenExpired | Code::SessionLost => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound | Code::UnknownCommand => StatusCode::NOT_FOUND,
         Code::NotConnected
@@ -183,9 +183,13 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         | Code::PublishBlocked
         | Code::Conflict => StatusCode::CONFLICT,
         Code::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::UnknownNamespace | Code::ServiceRefused => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::UnknownNamespace | Code::NoHistory | Code::NoQueue | Code::ServiceRefused => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::Overloaded | Code::Unavailable | Code::NoService => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded | Code::StoreFull | Code::Unavailable | Code::NoService => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Code::Unknown | Code::ServiceTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }

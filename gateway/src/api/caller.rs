@@ -1,15 +1,23 @@
-//! Who may use the HTTP API: services, by their API keys.
+//! Who may use the HTTP API: services, by their API keys, and clients, by their tokens.
 
 use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use broker_core::ErrorCode;
+use broker_core::{
+    ErrorCode, Identity,
+    session::{Failure, Token},
+};
 
-use super::Deps;
+use super::{Deps, history::Reader};
 use crate::{config::Scope, problem::Problem};
+
+/// What to send, to whom sends nothing.
+const ANONYMOUS: &str = r#"Bearer realm="fanfare""#;
+/// The same, to whom sends something else.
+const UNKNOWN: &str = r#"Bearer realm="fanfare", error="invalid_token""#;
 
 /// A service that may publish.
 #[derive(Debug)]
@@ -39,17 +47,49 @@ impl FromRequestParts<Arc<Deps>> for Admin {
     }
 }
 
+impl FromRequestParts<Arc<Deps>> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
+        match presented(&parts.headers) {
+            None if deps.rules.anonymous => Ok(Self::Client(Identity::default())),
+            None => {
+                let text = "a token or an API key is needed: send `Authorization: Bearer …`";
+                Err(Problem::new(ErrorCode::Unauthorized, text)
+                    .with_header(header::WWW_AUTHENTICATE, ANONYMOUS))
+            }
+            Some(text) if is_token(text) && deps.api_keys.find(text).is_none() => {
+                let identity = deps.verifier.verify(&Token::new(text.to_owned())).await;
+                identity.map(Self::Client).map_err(refused)
+            }
+            Some(_) => authorize(deps, &parts.headers, Scope::Admin).map(|_| Self::Operator),
+        }
+    }
+}
+
+/// Whether it has the form of a JSON Web Token.
+fn is_token(text: &str) -> bool {
+    text.split('.').count() == 3
+}
+
+fn refused(failure: Failure) -> Problem {
+    let problem = Problem::from(failure);
+    if problem.status == StatusCode::UNAUTHORIZED {
+        return problem.with_header(header::WWW_AUTHENTICATE, UNKNOWN);
+    }
+    problem
+}
+
 /// The name of the key that the request presents, if it is good for this.
 fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'a str, Problem> {
     let Some(presented) = presented(headers) else {
         let text = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
         return Err(Problem::new(ErrorCode::Unauthorized, text)
-            .with_header(header::WWW_AUTHENTICATE, r#"Bearer realm="fanfare""#));
+            .with_header(header::WWW_AUTHENTICATE, ANONYMOUS));
     };
     let Some(key) = deps.api_keys.find(presented) else {
-        let challenge = r#"Bearer realm="fanfare", error="invalid_token""#;
         return Err(Problem::new(ErrorCode::Unauthorized, "this API key is not known")
-            .with_header(header::WWW_AUTHENTICATE, challenge));
+            .with_header(header::WWW_AUTHENTICATE, UNKNOWN));
     };
     if key.may(scope) {
         return Ok(&key.id);

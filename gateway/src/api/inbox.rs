@@ -10,6 +10,7 @@ use broker_backends::{Inbox, QuestionKind};
 use broker_core::{ErrorCode, MessageId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -17,9 +18,12 @@ use super::{
     Deps,
     channels::{self, ChannelsQuery},
     connections::{self, CloseQuery, ConnectionsQuery},
+    history::{self, MessagesQuery, Reader},
     idempotency::{self, Key},
+    members::{self, PageQuery},
     peers,
     publish::{self, Ids},
+    queue::{self, PeekQuery},
     stats,
 };
 use crate::{
@@ -87,9 +91,25 @@ pub(super) async fn respond(deps: &Deps, request: Request<'_>) -> Bytes {
 
 async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, Problem> {
     match operation {
+        "messages" => {
+            let (channel, query) = read_with_channel(body)?;
+            reply(history::read(deps, &Reader::Operator, &channel, query)).await
+        }
         "channels" => {
             let query: ChannelsQuery = read(body)?;
             reply(channels::list(deps, query)).await
+        }
+        "channel" => {
+            let ChannelRequest { channel } = read(body)?;
+            reply(members::count(deps, &channel)).await
+        }
+        "members" => {
+            let MembersRequest { channel, cursor, limit } = read(body)?;
+            reply(members::list(deps, &channel, PageQuery { cursor, limit })).await
+        }
+        "user" => {
+            let UserRequest { user } = read(body)?;
+            reply(members::user(deps, &user)).await
         }
         "connections" => {
             let query: ConnectionsQuery = read(body)?;
@@ -104,9 +124,21 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
             let Nothing {} = read(body)?;
             reply(async { Ok(stats::read(deps).await) }).await
         }
+        "queue-stats" => {
+            let Nothing {} = read(body)?;
+            reply(queue::stats(deps)).await
+        }
+        "queue" => {
+            let QueueRequest { user, limit } = read(body)?;
+            reply(queue::peek(deps, &user, PeekQuery { limit })).await
+        }
+        "queue-purge" => {
+            let UserRequest { user } = read(body)?;
+            reply(queue::purge(deps, &user)).await
+        }
         other => {
             let text = format!(
-                "there is no operation `{other}`: publish, channels, connections, connection, disconnect and stats are"
+                "there is no operation `{other}`: publish, messages, channels, channel, members, user, connections, connection, disconnect, queue, queue-stats, queue-purge and stats are"
             );
             Err(Problem::new(ErrorCode::UnknownCommand, text))
         }
@@ -114,7 +146,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
 }
 
 async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, Problem> {
-    let publisher = deps.publisher(Source::Nats, request.trace.cloned());
+    let publisher = deps.publisher(CALLER, Source::Nats, request.trace.cloned());
     let command = publish::read(request.body, &deps.rules, publisher.now)?;
     let Some(key) = request.message_id else {
         let answer = publish::publish(&publisher, command, &Ids::Random).await?;
@@ -143,6 +175,33 @@ struct ConnectionRequest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
+struct QueueRequest {
+    user: String,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct ChannelRequest {
+    channel: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct MembersRequest {
+    channel: String,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct UserRequest {
+    user: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct DisconnectRequest {
     connection: Option<String>,
     user: Option<String>,
@@ -158,6 +217,16 @@ struct Nothing {}
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// The query, with the channel that over HTTP is in the path.
+fn read_with_channel(body: &[u8]) -> Result<(String, MessagesQuery), Problem> {
+    let mut members: Map<String, Value> = read(body)?;
+    let Some(Value::String(channel)) = members.remove("channel") else {
+        return Err(Problem::bad_request("`channel` is missing, or no string"));
+    };
+    let query = serde_json::from_value(members.into());
+    Ok((channel, query.map_err(|error| Problem::bad_request(error.to_string()))?))
 }
 
 async fn reply<T: Serialize>(

@@ -1,39 +1,48 @@
 //! What services and operators ask of Fanfare, over HTTP and over NATS.
 //!
 //! 1. [`publish`]: the publish command; [`idempotency`]: how it is carried out once.
-//! 2. [`channels`], [`connections`], [`stats`]: what goes on in the cluster.
-//! 3. [`peers`]: what gateways ask each other for these.
-//! 4. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP.
-//! 5. [`openapi`]: the specification, made from the code. What can go wrong is a
+//! 2. [`history`]: what was published before; [`queue`]: what waits for users who are away.
+//! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster.
+//! 4. [`peers`]: what gateways ask each other for these.
+//! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
+//!    clients without WebSocket ask of their connections.
+//! 6. [`openapi`]: the specification, made from the code. What can go wrong is a
 //!    [`Problem`].
 
 mod caller;
 mod channels;
+mod commands;
 mod connections;
+mod history;
 mod idempotency;
 mod inbox;
+mod members;
 mod openapi;
 mod peers;
 mod publish;
+mod queue;
 mod routes;
 mod stats;
 
 use std::{str::FromStr, sync::Arc};
 
 use broker_core::{
-    ErrorCode, NodeId,
+    ErrorCode, NodeId, message,
     name::NameError,
-    ports::{Bus, Presence, Sessions},
+    ports::{Bus, Log, OfflineQueue, Presence, Roster, Sessions},
     session::Rules,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use commands::{Pass, router as commands_router};
+pub(crate) use history::Turns;
 pub(crate) use inbox::serve as serve_inbox;
-pub(crate) use routes::router;
+pub(crate) use peers::superseded;
+pub(crate) use routes::{Payload, router};
 
 use crate::{
-    auth::ApiKeys,
+    auth::{ApiKeys, Verifier},
     clock,
     hub::Hub,
     problem::Problem,
@@ -59,18 +68,25 @@ const USUAL_PAGE: usize = 100;
 pub(crate) struct Deps {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) presence: Arc<dyn Presence>,
+    pub(crate) roster: Arc<dyn Roster>,
     pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) log: Arc<dyn Log>,
+    /// Where users have an offline queue.
+    pub(crate) queue: Option<Arc<dyn OfflineQueue>>,
+    pub(crate) turns: Turns,
     pub(crate) hub: Arc<Hub>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) api_keys: Arc<ApiKeys>,
+    pub(crate) verifier: Arc<Verifier>,
     pub(crate) tracing: Arc<Tracing>,
     pub(crate) node: NodeId,
 }
 
 impl Deps {
-    fn publisher(&self, source: Source, trace: Option<Arc<str>>) -> Publisher {
+    fn publisher(&self, name: &str, source: Source, trace: Option<Arc<str>>) -> Publisher {
         let (bus, tracing) = (Arc::clone(&self.bus), Arc::clone(&self.tracing));
-        Publisher { bus, tracing, source, trace, now: clock::wall() }
+        let name = message::Publisher::Service(name.into());
+        Publisher { bus, name, tracing, source, trace, now: clock::wall() }
     }
 }
 

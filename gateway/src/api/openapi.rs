@@ -25,7 +25,8 @@ use crate::problem::ProblemBody;
             Every operation is also served over NATS, as a request to `fanfare.api.<operation>`.",
     ),
     tags(
-        (name = "messages", description = "For services, with an API key of scope `publish`."),
+        (name = "messages", description = "Publishing is for services, with an API key of scope `publish`; \
+            reading for operators, with one of scope `admin`, and for clients, with a token."),
         (name = "cluster", description = "For operators, with an API key of scope `admin`. Answers are \
             about the whole cluster; where a part of it could not be asked, `partial` says so."),
     ),
@@ -81,13 +82,35 @@ pub(super) enum PublishErrors<'a> {
     #[response(status = 422, content_type = "application/problem+json")]
     Refused(ProblemBody<'a>),
     /// The bus or, with an idempotency key, the store is away or overloaded (`unavailable`,
-    /// `overloaded`): nothing was done.
+    /// `overloaded`), or the log has no room (`store_full`): nothing was done.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody<'a>),
     /// The bus went away before it confirmed (`unknown`): repeat the request with the `id` that
     /// the problem names.
     #[response(status = 504, content_type = "application/problem+json")]
     Unknown(ProblemBody<'a>),
+}
+
+/// What can go wrong with reading a channel's past.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum HistoryErrors<'a> {
+    /// The request is not of its form (`bad_request`, `invalid_name`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody<'a>),
+    /// No token or API key, or one that is not good (`unauthorized`, `token_expired`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(ProblemBody<'a>),
+    /// The token does not allow to subscribe to the channel, or the API key lacks the scope
+    /// (`forbidden`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemBody<'a>),
+    /// The namespace is not declared (`unknown_namespace`), or keeps nothing (`no_history`).
+    #[response(status = 422, content_type = "application/problem+json")]
+    NothingKept(ProblemBody<'a>),
+    /// The log is away (`unavailable`), or too many read logs (`overloaded`).
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody<'a>),
 }
 
 /// What can go wrong with an operator's request.

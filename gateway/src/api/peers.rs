@@ -5,19 +5,23 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use broker_core::{CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId};
+use broker_core::{CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId, ports::BusError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Coverage, Deps};
-use crate::{hub::Hub, problem::Problem};
+use crate::{
+    hub::Hub,
+    problem::Problem,
+    socket::{CommandKey, HandedIn},
+};
 
 const VERSION: u8 = 1;
 /// How long other gateways may take.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A question to every gateway.
+/// A question to other gateways; all but the last to every one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(super) enum Ask {
@@ -27,6 +31,10 @@ pub(super) enum Ask {
     CloseConnection { connection: String, reconnect: bool },
     /// End this user's connections.
     CloseUser { user: String, reconnect: bool },
+    /// Commands of a client for a connection that you have.
+    HandIn { connection: String, key: CommandKey, commands: String },
+    /// End these connections, if you have them: others have resumed their sessions.
+    Supersede { connections: Vec<String> },
 }
 
 /// Which channels are asked for.
@@ -95,6 +103,7 @@ pub(super) enum Content {
         more: bool,
     },
     Closed(u64),
+    HandedIn(HandedIn),
     /// The question is of a version that this gateway does not know.
     NotUnderstood,
 }
@@ -131,13 +140,66 @@ fn reply(ask: Ask, hub: &Hub) -> Content {
             let closed = connection.is_ok_and(|id| hub.close(id, close_code(reconnect)));
             Content::Closed(closed.into())
         }
+        Ask::Supersede { connections } => {
+            let ids = connections.iter().filter_map(|id| id.parse().ok());
+            Content::Closed(ids.filter(|id| hub.close(*id, CloseCode::Superseded)).count() as u64)
+        }
         Ask::CloseUser { user, reconnect } => {
             let user = user.parse::<UserId>();
             Content::Closed(
                 user.map_or(0, |user| hub.close_user(&user, close_code(reconnect)) as u64),
             )
         }
+        Ask::HandIn { connection, key, commands } => {
+            let connection = connection.parse::<ConnectionId>();
+            let handed_in = connection.map(|id| hand_in(hub, id, &key, &commands));
+            Content::HandedIn(handed_in.unwrap_or(HandedIn::Refused))
+        }
     }
+}
+
+/// Hands a client's commands to its connection, if this gateway has it.
+pub(super) fn hand_in(
+    hub: &Hub,
+    connection: ConnectionId,
+    key: &CommandKey,
+    commands: &str,
+) -> HandedIn {
+    let outbox = hub.connection(connection);
+    outbox.map_or(HandedIn::Refused, |outbox| outbox.socket().hand_in(key, commands))
+}
+
+/// The answer of one other gateway; `None` if there is no such gateway.
+pub(super) async fn ask_one(
+    deps: &Deps,
+    node: NodeId,
+    ask: &Ask,
+) -> Result<Option<Content>, Problem> {
+    let question = super::json(&Envelope { v: VERSION, content: ask }).into();
+    match deps.bus.ask_gateway(node, question, WAIT).await {
+        Ok(answer) => {
+            let Some(answer) = answer else { return Ok(None) };
+            let reply = read(&answer).ok_or_else(|| {
+                let text = "the connection's gateway is of another version: try again later";
+                Problem::new(ErrorCode::Unavailable, text)
+            })?;
+            Ok(Some(reply.answer))
+        }
+        Err(BusError::Unavailable) => {
+            let text = "the bus is not in reach, and with it the connection's gateway";
+            Err(Problem::new(ErrorCode::Unavailable, text))
+        }
+        Err(BusError::Timeout) => {
+            let text = "the connection's gateway did not answer in time";
+            Err(Problem::new(ErrorCode::Unknown, text))
+        }
+    }
+}
+
+/// The question that ends connections whose sessions others have resumed.
+pub(crate) fn superseded(connections: &[ConnectionId]) -> Bytes {
+    let connections = connections.iter().map(ToString::to_string).collect();
+    super::json(&Envelope { v: VERSION, content: Ask::Supersede { connections } }).into()
 }
 
 /// What came back from a question.

@@ -27,9 +27,12 @@ use super::{
     connections::{
         self, CloseQuery, ClosedBody, ConnectionBody, ConnectionsBody, ConnectionsQuery,
     },
+    history::{self, MessagesBody, MessagesQuery, Reader},
     idempotency::{self, Kept, Key},
-    openapi::{self, AdminErrors, PublishErrors},
+    members::{self, CountBody, MembersBody, PageQuery, UserBody},
+    openapi::{self, AdminErrors, HistoryErrors, PublishErrors},
     publish::{self, AnswerBody, Ids, PublishBody},
+    queue::{self, PeekQuery, PurgedBody, QueueBody, QueueStatsBody},
     stats::{self, StatsBody},
 };
 use crate::{problem::Problem, telemetry::Source};
@@ -64,11 +67,17 @@ pub(crate) fn router(deps: Arc<Deps>) -> Router {
 fn documented() -> OpenApiRouter<Arc<Deps>> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(publish_messages))
+        .routes(routes!(read_messages))
         .routes(routes!(list_channels))
+        .routes(routes!(count_members))
+        .routes(routes!(list_members))
         .routes(routes!(list_connections))
         .routes(routes!(find_connection, close_connection))
         .routes(routes!(close_user))
+        .routes(routes!(find_user))
         .routes(routes!(read_stats))
+        .routes(routes!(read_queue_stats))
+        .routes(routes!(peek_queue, purge_queue))
 }
 
 /// Publish
@@ -104,7 +113,8 @@ async fn publish_messages(
     Payload(body): Payload,
 ) -> Result<Response, Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let publisher = deps.publisher(Source::Http, text("traceparent").map(Into::into));
+    let publisher =
+        deps.publisher(&caller.key_id, Source::Http, text("traceparent").map(Into::into));
     let command = publish::read(&body, &deps.rules, publisher.now)?;
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
         let answer = publish::publish(&publisher, command, &Ids::Random).await?;
@@ -124,6 +134,34 @@ async fn publish_messages(
     Ok(response)
 }
 
+/// Read messages
+///
+/// What is kept of a channel whose namespace has history. For operators, and for clients with a
+/// token: what it lets them subscribe to. Who follows a channel without a connection hands back
+/// `next` as `since` each time, and gets nothing twice and misses nothing, unless `recovered` is
+/// false.
+#[utoipa::path(
+    get,
+    path = "/v1/channels/{channel}/messages",
+    operation_id = "readMessages",
+    tag = "messages",
+    params(("channel" = String, Path, description = "The channel."), MessagesQuery),
+    responses(
+        (status = 200, description = "Messages that are kept.", body = MessagesBody),
+        HistoryErrors<'static>,
+    ),
+)]
+async fn read_messages(
+    State(deps): State<Arc<Deps>>,
+    reader: Reader,
+    Segment(channel): Segment,
+    Params(query): Params<MessagesQuery>,
+) -> Result<Response, Problem> {
+    let page = history::read(&deps, &reader, &channel, query).await?;
+    let cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((cache, answer(&page)).into_response())
+}
+
 /// List channels
 ///
 /// Channels and patterns with subscribers, counted over all gateways.
@@ -141,6 +179,48 @@ async fn list_channels(
     Params(query): Params<ChannelsQuery>,
 ) -> Result<Response, Problem> {
     Ok(answer(&channels::list(&deps, query).await?))
+}
+
+/// Count the members of a channel
+///
+/// In namespaces with presence. What a gateway that died held is counted until its lease is over
+/// and some seconds more.
+#[utoipa::path(
+    get,
+    path = "/v1/channels/{channel}",
+    operation_id = "countMembers",
+    tag = "cluster",
+    params(("channel" = String, Path, description = "The channel's name.")),
+    responses((status = 200, description = "How many there are.", body = CountBody), AdminErrors<'static>),
+)]
+async fn count_members(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(channel): Segment,
+) -> Result<Response, Problem> {
+    Ok(answer(&members::count(&deps, &channel).await?))
+}
+
+/// List the members of a channel
+///
+/// In namespaces with presence: users, and connections without a user, that are subscribed to the
+/// channel by its very name, on all gateways. A member may be in two pages while others come and
+/// go.
+#[utoipa::path(
+    get,
+    path = "/v1/channels/{channel}/members",
+    operation_id = "listMembers",
+    tag = "cluster",
+    params(("channel" = String, Path, description = "The channel's name."), PageQuery),
+    responses((status = 200, description = "Members.", body = MembersBody), AdminErrors<'static>),
+)]
+async fn list_members(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(channel): Segment,
+    Params(query): Params<PageQuery>,
+) -> Result<Response, Problem> {
+    Ok(answer(&members::list(&deps, &channel, query).await?))
 }
 
 /// List connections
@@ -197,6 +277,25 @@ async fn close_connection(
     Ok(answer(&connections::close(&deps, &id, &query).await?))
 }
 
+/// Get a user
+///
+/// Whether the user is online, and when they were last seen.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{user}",
+    operation_id = "getUser",
+    tag = "cluster",
+    params(("user" = String, Path, description = "The user's id.")),
+    responses((status = 200, description = "The user.", body = UserBody), AdminErrors<'static>),
+)]
+async fn find_user(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(user): Segment,
+) -> Result<Response, Problem> {
+    Ok(answer(&members::user(&deps, &user).await?))
+}
+
 /// Close a user's connections
 ///
 /// Wherever they are. That there were none is no error.
@@ -231,6 +330,55 @@ async fn read_stats(State(deps): State<Arc<Deps>>, _: Admin) -> Response {
     answer(&stats::read(&deps).await)
 }
 
+/// Read the offline queues' statistics
+#[utoipa::path(
+    get,
+    path = "/v1/queue",
+    operation_id = "readQueueStats",
+    tag = "messages",
+    responses((status = 200, description = "The figures.", body = QueueStatsBody), AdminErrors<'static>),
+)]
+async fn read_queue_stats(State(deps): State<Arc<Deps>>, _: Admin) -> Result<Response, Problem> {
+    Ok(answer(&queue::stats(&deps).await?))
+}
+
+/// Look into a user's offline queue
+#[utoipa::path(
+    get,
+    path = "/v1/users/{user}/queue",
+    operation_id = "peekQueue",
+    tag = "messages",
+    params(("user" = String, Path, description = "The user's id."), PeekQuery),
+    responses((status = 200, description = "The oldest messages.", body = QueueBody), AdminErrors<'static>),
+)]
+async fn peek_queue(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(user): Segment,
+    Params(query): Params<PeekQuery>,
+) -> Result<Response, Problem> {
+    Ok(answer(&queue::peek(&deps, &user, query).await?))
+}
+
+/// Empty a user's offline queue
+///
+/// Its messages count as evicted, and the user is told how many.
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}/queue",
+    operation_id = "purgeQueue",
+    tag = "messages",
+    params(("user" = String, Path, description = "The user's id.")),
+    responses((status = 200, description = "How many were dropped.", body = PurgedBody), AdminErrors<'static>),
+)]
+async fn purge_queue(
+    State(deps): State<Arc<Deps>>,
+    _: Admin,
+    Segment(user): Segment,
+) -> Result<Response, Problem> {
+    Ok(answer(&queue::purge(&deps, &user).await?))
+}
+
 fn answer(body: &impl Serialize) -> Response {
     json(super::json(body).into())
 }
@@ -258,12 +406,12 @@ async fn trace(request: Request, next: Next) -> Response {
 }
 
 /// The JSON of a request.
-struct Payload(Bytes);
+pub(crate) struct Payload(pub(crate) Bytes);
 
-impl FromRequest<Arc<Deps>> for Payload {
+impl<S: Send + Sync> FromRequest<S> for Payload {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, deps: &Arc<Deps>) -> Result<Self, Problem> {
+    async fn from_request(request: Request, deps: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let text = "the body must be JSON: send `Content-Type: application/json`";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -310,7 +458,7 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Deps>> for Params<T> {
 }
 
 /// The one variable segment of a path.
-struct Segment(String);
+pub(super) struct Segment(pub(super) String);
 
 impl FromRequestParts<Arc<Deps>> for Segment {
     type Rejection = Problem;

@@ -10,7 +10,7 @@ use super::{Gateway, StartError, Started};
 use crate::{
     api,
     config::Config,
-    connection,
+    connection, fallback,
     listener::{self, Server},
     probes,
     telemetry::Metrics,
@@ -45,7 +45,8 @@ impl Listeners {
     /// API on the admin listener.
     pub(super) fn serve(self, config: &Config, gateway: &Gateway) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
-        let mut public = connection::router(&gateway.admission, &config.http.paths);
+        let mut public = connection::router(&gateway.admission, &config.http.paths)
+            .merge(fallback::router(&gateway.admission, &gateway.api));
         if config.http.public_api {
             public = public.merge(api.clone());
         }
@@ -60,6 +61,8 @@ impl Listeners {
             tls,
             header_timeout: config.http.header_timeout,
             max_header_bytes: config.http.max_header_bytes,
+            // By then, a WebSocket has long been closed.
+            silence: 2 * (config.heartbeat.interval + config.heartbeat.timeout),
             tasks: requests.clone(),
             stop: stop.clone(),
         };

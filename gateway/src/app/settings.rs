@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use broker_core::{
     NodeId,
+    access::SERVER_NAMESPACES,
+    name::PRESENCE_NAMESPACE,
     session::{Limits, Rules},
 };
 use tokio_util::task::TaskTracker;
@@ -18,7 +20,7 @@ use crate::{
 
 pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
     let declared = config.namespaces.declared.keys().map(ToString::to_string);
-    let served = broker_core::access::SERVER_NAMESPACES.iter().map(ToString::to_string);
+    let served = SERVER_NAMESPACES.iter().chain(&[PRESENCE_NAMESPACE]).map(ToString::to_string);
     let metrics = Metrics::new(declared.chain(served))
         .map_err(|error| StartError::Other(error.to_string()))?;
     Ok(Arc::new(metrics))

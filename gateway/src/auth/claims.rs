@@ -19,7 +19,7 @@ pub(super) enum ClaimError {
     #[error("the token's claim `{0}` does not fit: {1}")]
     Name(String, NameError),
     #[error(
-        "the token's claim `{0}` must be an object of lists: subscribe, wildcard, publish, request"
+        "the token's claim `{0}` must be an object of lists: subscribe, wildcard, publish, request, members"
     )]
     Grants(String),
 }
@@ -108,6 +108,7 @@ fn grants(claims: &Map<String, Value>, name: &str) -> Result<Vec<(Action, Intere
             "wildcard" => Action::Wildcard,
             "publish" => Action::Publish,
             "request" => Action::Request,
+            "members" => Action::Members,
             _ => return Err(wrong()),
         };
         for text in names.as_array().ok_or_else(wrong)? {

@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use broker_core::EventName;
+use broker_core::{EventName, Position, UserId, session::Rewind};
 use clap::{Args, Parser, Subcommand};
 
 use super::exit;
+use crate::sabotage::Sabotage;
 
 /// Fanfare, a realtime message broker.
 #[derive(Debug, Parser)]
@@ -37,6 +38,9 @@ pub(super) enum ToolCommand {
     Pub(PubArguments),
     /// Subscribe, and print each message as a line of JSON.
     Sub(SubArguments),
+    /// Look at what waits for users who are away.
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Make API keys.
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
@@ -67,6 +71,9 @@ pub(super) struct GatewayArguments {
     /// URL of the Redis server, without password: that is for redis.url_file.
     #[arg(long, value_name = "URL")]
     pub(super) redis: Option<String>,
+    /// A deliberate bug, for tests that must find it.
+    #[arg(long, value_name = "BUG", hide = true)]
+    pub(super) sabotage: Option<Sabotage>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,6 +162,12 @@ pub(super) struct SubArguments {
     /// Take the channels as patterns, such as `venue:*`.
     #[arg(long)]
     pub(super) pattern: bool,
+    /// Begin behind this position, with all that was published since; of one channel with history.
+    #[arg(long, value_name = "POSITION", conflicts_with = "pattern")]
+    pub(super) since: Option<Position>,
+    /// Begin with the latest messages: this many, or those of the last while, such as `10m`.
+    #[arg(long, value_name = "N|TIME", value_parser = rewind, conflicts_with = "pattern")]
+    pub(super) rewind: Option<Rewind>,
     /// End after this many messages.
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,
@@ -163,9 +176,58 @@ pub(super) struct SubArguments {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum QueueCommand {
+    /// Print how many messages wait for all users, and what became of the others.
+    Stats {
+        #[command(flatten)]
+        api: ApiArguments,
+    },
+    /// Print the oldest messages that wait for a user.
+    Peek {
+        /// The user.
+        user: UserId,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        api: ApiArguments,
+    },
+    /// Drop all messages that wait for a user.
+    Purge {
+        /// The user.
+        user: UserId,
+        #[command(flatten)]
+        api: ApiArguments,
+    },
+}
+
+/// Which API, and the right to use it.
+#[derive(Debug, Args)]
+pub(super) struct ApiArguments {
+    /// The gateway's API, on its admin listener.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub(super) api: String,
+    /// File that holds an API key of scope `admin` [also: environment variable FANFARE_API_KEY,
+    /// the key itself].
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum ApiKeyCommand {
     /// Print a new API key and its hash for the configuration.
     Generate,
+}
+
+fn rewind(text: &str) -> Result<Rewind, String> {
+    let rewind = match text.parse() {
+        Ok(count) => Rewind::Messages(count),
+        Err(_) => Rewind::For(humantime::parse_duration(text).map_err(|error| error.to_string())?),
+    };
+    match rewind {
+        Rewind::Messages(0) | Rewind::For(Duration::ZERO) => Err("write 1 or more".to_owned()),
+        rewind => Ok(rewind),
+    }
 }
 
 fn claim(text: &str) -> Result<(String, serde_json::Value), String> {

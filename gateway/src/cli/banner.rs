@@ -47,7 +47,8 @@ pub(crate) fn dev_banner(config: &Config, bound: SocketAddr) -> String {
     FANFARE_TOKEN={token} \\
       {program} sub demo:hello --server {ws}://{at}{path}
 
-  and publish a first message from a third one:
+  (with `--rewind 10m`, also what was said before: `demo` has history) and publish a first message
+  from a third one:
 
     curl {http}://{at}/v1/publish -H 'Authorization: Bearer {api_key}' \\
       -H 'Content-Type: application/json' -d '{{\"channel\":\"demo:hello\",\"data\":{{\"text\":\"Hello!\"}}}}'

@@ -5,7 +5,7 @@ mod connection;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use broker_core::{
     Data, Interest, JsonText, Message,
-    session::{Command, Publish, Token},
+    session::{Command, Publish, Since, Token},
 };
 use broker_protocol::native::client::ServerFrame;
 use bytes::Bytes;
@@ -43,7 +43,12 @@ pub(super) async fn publish(arguments: PubArguments, env: &Environment) -> Exit 
         connection.ask(Command::Publish(publish)).await
     };
     match outcome.await {
-        Ok(ServerFrame::Published { message, .. }) => output::print(message.as_str()),
+        Ok(ServerFrame::Published { message, accepted, .. }) => {
+            if let Some(position) = accepted.position {
+                output::complain(&format!("stored at {position}"));
+            }
+            output::print(message.as_str())
+        }
         Ok(_) => complain(&ClientError::Protocol("another answer than asked for".to_owned())),
         Err(error) => complain(&error),
     }
@@ -57,11 +62,22 @@ pub(super) async fn subscribe(arguments: SubArguments, env: &Environment) -> Exi
         Ok(interests) => interests,
         Err(error) => return usage(&error),
     };
+    if arguments.since.is_some() && interests.len() > 1 {
+        return usage("a position is of one channel: give --since with that one only");
+    }
     let outcome = async {
         let mut connection = open(&arguments.server, env).await?;
+        let since = Since { position: arguments.since, age: None, rewind: arguments.rewind };
         for interest in interests {
-            connection.ask(Command::Subscribe { interest: interest.clone() }).await?;
+            let since = Some(Box::new(since.clone())).filter(|since| !since.is_now());
+            let command = Command::Subscribe { interest: interest.clone(), since };
+            let answer = connection.ask(command).await?;
             output::complain(&format!("subscribed to {interest}"));
+            if let ServerFrame::Subscribed { start: Some(start), .. } = answer
+                && start.recovered == Some(false)
+            {
+                output::complain("not everything since that position is left");
+            }
         }
         print_messages(&mut connection, arguments.count).await
     };
@@ -145,6 +161,8 @@ fn line(message: &Message) -> String {
         base64: Option<String>,
         id: &'a str,
         time: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
     }
     let (data, base64) = match &message.data {
         Data::Json(text) => (serde_json::from_slice(text.as_bytes()).ok(), None),
@@ -157,6 +175,7 @@ fn line(message: &Message) -> String {
         base64,
         id: message.id.as_str(),
         time: message.time.0,
+        position: message.position().map(|position| position.to_string()),
     };
     serde_json::to_string(&line).expect("texts and numbers can be written as JSON")
 }

@@ -12,6 +12,7 @@ mod client;
 mod configuration;
 mod exit;
 mod output;
+mod queue;
 mod token;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -67,10 +68,12 @@ fn parse_from(
         );
         return Err(Exit::Usage);
     }
-    let loaded = sources(gateway, dev, env).load().map_err(|errors| {
+    let sabotage = gateway.sabotage;
+    let mut loaded = sources(gateway, dev, env).load().map_err(|errors| {
         output::complain(&errors.to_string());
         Exit::Config
     })?;
+    loaded.config.sabotage = sabotage;
     Ok(Invocation::Gateway(Box::new(loaded.config)))
 }
 
@@ -105,6 +108,7 @@ impl Tool {
             }
             ToolCommand::Pub(arguments) => client::publish(arguments, &env).await,
             ToolCommand::Sub(arguments) => client::subscribe(arguments, &env).await,
+            ToolCommand::Queue(command) => queue::run(command, &env).await,
             ToolCommand::ApiKey(ApiKeyCommand::Generate) => generate_api_key(),
             ToolCommand::Completions { shell } => completions(shell),
             ToolCommand::Version => output::print(concat!("fanfare ", env!("CARGO_PKG_VERSION"))),

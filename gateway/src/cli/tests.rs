@@ -44,6 +44,16 @@ fn the_file_may_be_named_by_the_environment() {
 }
 
 #[test]
+fn sabotage_is_asked_for_by_name_and_warned_of() {
+    let honest = gateway(invoke("fanfare serve"));
+    assert!(honest.sabotage.is_none());
+    let config = gateway(invoke("fanfare serve --sabotage drop-one-in-200"));
+    let warnings = config.warnings().join("\n");
+    assert!(warnings.contains("SABOTAGED (drop-one-in-200)"), "{warnings}");
+    assert_eq!(invoke("fanfare dev --sabotage nothing").expect_err("no such bug"), Exit::Usage);
+}
+
+#[test]
 fn mistakes_have_their_exit_codes() {
     for (line, exit) in [
         ("fanfare", Exit::Usage),
@@ -51,6 +61,10 @@ fn mistakes_have_their_exit_codes() {
         ("fanfare serve --listn 1", Exit::Usage),
         ("fanfare serve --redis redis://:hunter2@r:6379", Exit::Usage),
         ("fanfare sub", Exit::Usage),
+        ("fanfare sub a --rewind 0", Exit::Usage),
+        ("fanfare sub a --rewind 5x", Exit::Usage),
+        ("fanfare sub a --since yesterday", Exit::Usage),
+        ("fanfare sub a:* --pattern --rewind 5", Exit::Usage),
         ("fanfare token mint --user u --ttl never", Exit::Usage),
         ("fanfare serve --listen localhost", Exit::Config),
         ("fanfare --help", Exit::Success),
@@ -74,7 +88,8 @@ fn the_exit_codes_are_those_of_the_help() {
 #[test]
 fn the_documentation_names_every_command_and_flag() {
     fn walk(command: &clap::Command, path: &str, text: &str) {
-        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
+        let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        for flag in shown.filter_map(|argument| argument.get_long()) {
             let documented =
                 text.contains(&format!("`--{flag}")) || text.contains(&format!(" --{flag}"));
             assert!(documented || matches!(flag, "help" | "version"), "{path} --{flag}");

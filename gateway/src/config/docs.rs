@@ -11,7 +11,7 @@ use serde::{
 use super::{
     key::Key,
     schema::{self, Schema},
-    sections::{Raw, access, auth, cluster, http, limits, process, websocket},
+    sections::{Raw, access, auth, cluster, history, http, limits, process, session, websocket},
 };
 
 const INTRODUCTION: &str = "\
@@ -44,6 +44,7 @@ subscribe = [\"anyone\"]
 [namespaces.order]
 subscribe = [\"user:{1}\", \"role:staff\"]
 wildcard = [\"role:staff\"]
+history = { size = 50, ttl = \"24h\" }
 ```
 ";
 
@@ -67,25 +68,36 @@ pub(super) fn sections() -> Vec<Section> {
         "websocket" => vec![section("websocket", fields::<websocket::WebSocket>())],
         "auth" => vec![
             section("auth", fields::<auth::RawAuth>()),
+            section("auth.claims", fields::<auth::Claims>()),
+        ],
+        "namespaces" => vec![
             Section {
-                name: "auth.claims",
-                header: "auth.claims",
-                key: "auth.claims",
-                options: fields::<auth::Claims>(),
+                name: "namespaces",
+                header: "namespaces.NAME",
+                key: "namespaces.any",
+                options: fields::<access::RawRules>(),
+            },
+            Section {
+                name: "namespaces.NAME.history",
+                header: "namespaces.NAME.history",
+                key: "namespaces.any.history",
+                options: fields::<access::RawHistory>(),
+            },
+            Section {
+                name: "namespaces.NAME.queue",
+                header: "namespaces.NAME.queue",
+                key: "namespaces.any.queue",
+                options: fields::<access::RawQueue>(),
             },
         ],
-        "namespaces" => vec![Section {
-            name: "namespaces",
-            header: "namespaces.NAME",
-            key: "namespaces.any",
-            options: fields::<access::RawRules>(),
-        }],
+        "history" => vec![section("history", fields::<history::HistoryStorage>())],
         "connect" => vec![section("connect", fields::<access::RawConnect>())],
         "limits" => vec![section("limits", fields::<limits::Limits>())],
         "heartbeat" => vec![section("heartbeat", fields::<limits::Heartbeat>())],
         "nats" => vec![section("nats", fields::<cluster::RawNats>())],
         "redis" => vec![section("redis", fields::<cluster::RawRedis>())],
         "presence" => vec![section("presence", fields::<cluster::Presence>())],
+        "session" => vec![section("session", fields::<session::Session>())],
         "drain" => vec![section("drain", fields::<limits::Drain>())],
         "telemetry" => vec![section("telemetry", fields::<process::Telemetry>())],
         _ => Vec::new(),
@@ -120,7 +132,7 @@ pub(crate) fn markdown() -> String {
 fn describe(out: &mut String, section: &str, name: &str, option: Schema<'_>) {
     let default = match option.default() {
         Some(value) => format!("`{}`", value.to_string().replace("\",\"", "\", \"")),
-        None if option.is("array") => "`[]`".to_owned(),
+        None if option.is("array") && !option.is("null") => "`[]`".to_owned(),
         None => "not set".to_owned(),
     };
     let text = option.description();

@@ -168,9 +168,11 @@ fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) ->
 fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config {
     raw.http.check(checks);
     raw.websocket.check(checks);
+    raw.history.check(checks);
     raw.limits.check(checks);
     raw.heartbeat.check(checks);
     raw.presence.check(checks);
+    raw.session.check(checks);
     raw.drain.check(checks);
     raw.telemetry.check(checks);
     Config {
@@ -178,14 +180,17 @@ fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config
         websocket: raw.websocket,
         auth: raw.auth.resolve(checks),
         namespaces: access::resolve(raw.namespaces, raw.connect, checks),
+        history: raw.history,
         limits: raw.limits,
         heartbeat: raw.heartbeat,
         nats: raw.nats.resolve(checks),
         redis: raw.redis.resolve(checks),
         presence: raw.presence,
+        session: raw.session,
         drain: raw.drain,
         telemetry: raw.telemetry,
         testing: raw.testing,
+        sabotage: None,
         dev,
     }
 }

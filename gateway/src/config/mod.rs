@@ -20,18 +20,23 @@ pub(crate) mod sections;
 pub(crate) mod show;
 mod text;
 
-use broker_core::access::Namespaces;
+use broker_backends::Histories;
+use broker_core::{access::Namespaces, history::Queue};
 pub(crate) use env::Environment;
 pub(crate) use load::{Loaded, Sources};
 pub(crate) use secret::Secret;
 pub(crate) use sections::{
     auth::{Algorithm, ApiKeyEntry, Auth, Claims, Key, Scope},
     cluster::{Nats, Presence, Redis},
+    history::HistoryStorage,
     http::{AllowedOrigins, Http},
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
+    session::Session,
     websocket::WebSocket,
 };
+
+use crate::sabotage::Sabotage;
 
 /// Everything that was configured, checked and ready to use.
 #[derive(Debug, Clone)]
@@ -44,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     /// Who may do what, and what the server subscribes connections to.
     pub(crate) namespaces: Namespaces,
+    /// How messages with history are stored.
+    pub(crate) history: HistoryStorage,
     /// What one connection may use.
     pub(crate) limits: Limits,
     /// How a connection that is gone is noticed.
@@ -54,12 +61,16 @@ pub(crate) struct Config {
     pub(crate) redis: Redis,
     /// How gateways know of each other's connections.
     pub(crate) presence: Presence,
+    /// How clients come back without a token.
+    pub(crate) session: Session,
     /// How connections are handed over when the gateway stops.
     pub(crate) drain: Drain,
     /// Logs and traces.
     pub(crate) telemetry: Telemetry,
     /// Switches for conformance tests.
     pub(crate) testing: Testing,
+    /// A deliberate bug, by the command line alone.
+    pub(crate) sabotage: Option<Sabotage>,
     /// What `fanfare dev` made up, to be shown at its start.
     pub(crate) dev: Option<DevSecrets>,
 }
@@ -78,6 +89,19 @@ impl Config {
     pub(crate) fn dev() -> Self {
         let sources = Sources { dev: true, ..Sources::default() };
         sources.load().expect("dev.toml is tested").config
+    }
+
+    /// What is kept, by namespace.
+    #[must_use]
+    pub(crate) fn histories(&self) -> Histories {
+        let declared = self.namespaces.declared.iter();
+        declared.filter_map(|(name, rules)| Some((name.clone(), rules.history.clone()?))).collect()
+    }
+
+    /// How messages for users who are away are queued.
+    #[must_use]
+    pub(crate) fn queue(&self) -> Option<Queue> {
+        self.namespaces.declared.values().find_map(|rules| rules.queue.clone())
     }
 
     /// What is allowed but probably not meant, for the log at start.
@@ -107,6 +131,9 @@ impl Config {
                      with `openssl rand -base64 32`",
                 );
             }
+        }
+        if let Some(bug) = self.sabotage {
+            warn(&format!("THIS GATEWAY IS SABOTAGED ({bug}): it breaks its promises on purpose"));
         }
         if self.http.query_token {
             warn("http.query_token is on: keep URLs with tokens out of the logs of your proxies");

@@ -4,12 +4,12 @@ use std::{
 };
 
 use broker_core::{
-    Identity, Interest,
+    History, Identity, Interest,
     access::{Action, Denied},
 };
 use toml::Value;
 
-use super::{problems::ConfigErrors, *};
+use super::{problems::ConfigErrors, schema::Schema, *};
 
 /// A file for one test, gone after it.
 struct File {
@@ -137,6 +137,45 @@ url = "nats://me:hunter2@nats:4222"
         assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
     }
     assert_eq!(found.len(), 13, "{found:#?}");
+}
+
+#[test]
+fn history_is_of_a_namespace_that_has_a_name() {
+    let text = r#"
+        [namespaces.room]
+        history = { size = 20 }
+        [namespaces.order.history]
+        ttl = "24h"
+        [namespaces.chat]
+    "#;
+    let histories = load(text).unwrap().histories();
+    let kept = |name| histories.get(name).map(|it: &History| (it.size, it.ttl.as_secs()));
+    assert_eq!(kept("room"), Some((20, 3600)));
+    assert_eq!(kept("order"), Some((100, 86_400)));
+    assert_eq!(kept("chat"), None);
+
+    let found = problems(
+        r#"
+[namespaces.a.history]
+size = 0
+[namespaces.b]
+history = { size = 10001, tll = "1h" }
+[namespaces.c.history]
+ttl = "1s"
+[namespaces.d]
+history = 100
+[namespaces."*".history]
+"#,
+    );
+    let expected = [
+        "namespaces.b.history.tll = \"1h\" (fanfare.toml:5): there is no such option; did you mean `ttl`?",
+        "namespaces.d.history = 100 (fanfare.toml:9): invalid type: integer `100`, expected struct RawHistory",
+        "namespaces.*.history (fanfare.toml:10): only a namespace that is declared by its name can have history: leave it out",
+        "namespaces.a.history.size = 0 (fanfare.toml:3): write 1 to 10000",
+        "namespaces.b.history.size = 10001 (fanfare.toml:5): write 1 to 10000",
+        "namespaces.c.history.ttl = \"1s\" (fanfare.toml:7): write at least \"10s\"",
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -286,6 +325,20 @@ fn dev_allows_everything_to_everyone_with_a_token_and_nothing_without() {
     assert_eq!(one.warnings(), [""; 0]);
 }
 
+/// Each table has its section, each option in it its entry.
+fn has_its_place(markdown: &str, at: &str, schema: Schema<'_>) {
+    if !schema.is("object") {
+        assert!(markdown.contains(&format!("\n### `{at}`\n")), "{at}");
+    } else if let Some(any) = schema.entry("").filter(|_| schema.names().next().is_none()) {
+        has_its_place(markdown, &format!("{at}.NAME"), any);
+    } else {
+        assert!(markdown.contains(&format!("\n## `[{at}]`\n")), "{at}");
+        for name in schema.names() {
+            has_its_place(markdown, &format!("{at}.{name}"), schema.entry(name).unwrap());
+        }
+    }
+}
+
 #[test]
 fn every_option_is_documented() {
     let markdown = docs::markdown();
@@ -296,8 +349,10 @@ fn every_option_is_documented() {
             assert_ne!(lines.peek(), Some(&""), "{line} has no text");
         }
     }
-    for option in ["http.listen", "auth.claims.user", "namespaces.NAME.wildcard", "nats.linger"] {
-        assert!(markdown.contains(&format!("### `{option}`")), "{option}");
+    let schema = schema::generate();
+    let root = Schema::new(&schema);
+    for section in root.names().filter(|name| *name != "testing") {
+        has_its_place(&markdown, section, root.entry(section).unwrap());
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let committed = std::fs::read_to_string(path).unwrap_or_default();

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use broker_core::{
-    Identity, Interest, Message,
-    ports::{BoxFuture, ServiceRequest},
-    session::{Effect, OpId, Outgoing, Reply, Token},
+    ChannelName, ErrorCode, Identity, Interest, Message, Position,
+    feed::{Replay, Wanted},
+    message::Publisher,
+    ports::{Backlog, BoxFuture, ServiceRequest},
+    session::{Acks, Effect, Failure, OpId, Outgoing, Reply, RequestId, Since, Token},
 };
 use broker_protocol::{native, ws};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
-use super::{Connection, End, Outcome, queue};
-use crate::telemetry::{ActiveSpan, Source};
+use super::{Client, Connection, End, Outcome, PROBE, queue};
+use crate::{
+    clock,
+    hub::feeds::{ChannelFeed, NotGiven},
+    telemetry::{ActiveSpan, Source},
+};
 
 impl Connection {
     pub(super) fn perform_effects(&mut self) {
@@ -23,16 +29,26 @@ impl Connection {
                 Effect::Ping => replies.extend_from_slice(&ws::frame::ping_frame(b"")),
                 Effect::Verify { op, token } => self.verify(op, token),
                 Effect::Admit { op } => self.finish(Outcome::Verified(op, Ok(Identity::default()))),
+                Effect::Resume { op, secret } => self.resume(op, secret),
+                Effect::Keep { op } => self.keep(op),
+                Effect::KeepAnew => {
+                    self.deps.keeper.changed(self.outbox.id(), self.session.identity());
+                }
                 Effect::Opened => self.opened(),
-                Effect::Join { op, interest } => self.join(op, &interest),
-                Effect::Deliver { interest } => {
-                    // The answer goes into the queue before the first message can.
-                    self.push(&mut replies);
-                    self.deps.hub.deliver(interest, Arc::clone(&self.outbox));
+                Effect::Join { op, interest, since } => self.join(op, &interest, since),
+                Effect::Deliver { interest, answers, since } => {
+                    self.deliver(interest, answers, since.as_deref(), &mut replies);
                 }
                 Effect::Leave { interest } => self.leave(&interest),
-                Effect::Publish { op, message } => self.publish(op, message),
+                Effect::Publish { op, message, publisher } => self.publish(op, message, publisher),
+                Effect::Acknowledge { answers, position } => {
+                    let answer = self.acknowledge(answers, position);
+                    if let Some(reply) = answer {
+                        self.encode(&reply, &mut replies);
+                    }
+                }
                 Effect::Call { op, request } => self.call(op, request),
+                Effect::Members { op, query } => self.look_up_members(op, query),
                 Effect::Close(code) => {
                     self.push(&mut replies);
                     self.outbox.seal(ws::frame::close_frame(code.number(), code.reason()));
@@ -51,8 +67,12 @@ impl Connection {
     }
 
     fn push(&self, replies: &mut BytesMut) {
+        self.push_messages(replies, 0);
+    }
+
+    fn push_messages(&self, replies: &mut BytesMut, count: u32) {
         if !replies.is_empty() {
-            queue(&self.outbox, &self.deps.metrics, &replies.split().freeze());
+            queue(&self.outbox, &self.deps.metrics, (&replies.split().freeze(), count));
         }
     }
 
@@ -64,24 +84,163 @@ impl Connection {
         self.wait_for(async move { Outcome::Verified(op, verifier.verify(&token).await) }.boxed());
     }
 
+    fn resume(&mut self, op: OpId, secret: Token) {
+        let keeper = Arc::clone(&self.deps.keeper);
+        self.wait_for(async move { Outcome::Resumed(op, keeper.resume(&secret).await) }.boxed());
+    }
+
+    fn keep(&mut self, op: OpId) {
+        let (keeper, id) = (Arc::clone(&self.deps.keeper), self.outbox.id());
+        let (origin, identity) = (self.session.origin(), Arc::clone(self.session.identity()));
+        self.wait_for(
+            async move { Outcome::Kept(op, keeper.keep(id, origin, identity).await) }.boxed(),
+        );
+    }
+
     fn opened(&mut self) {
         self.decoder.set_max_message(self.deps.wire.frame_bytes);
         let user = self.session.identity().user.clone();
-        let info = self.deps.directory.describe(self.outbox.id(), user, self.user_agent.take());
+        let Client { transport, user_agent } = &mut self.client;
+        let (agent, transport) = (user_agent.take(), transport.name());
+        let info = self.deps.directory.describe(self.outbox.id(), user, agent, transport);
         self.outbox.set_info(Arc::clone(&info));
+        self.outbox.set_origin(self.session.origin());
         self.deps.directory.connected(info);
         self.deps.metrics.handshake("ok");
     }
 
-    fn join(&mut self, op: OpId, interest: &Interest) {
+    fn join(&mut self, op: OpId, interest: &Interest, since: Option<Box<Since>>) {
         if self.session.interests().any(|other| may_overlap(interest, other)) {
             self.outbox.watch_overlap();
         }
-        let mut joined = self.deps.hub.join(interest);
+        let mut joined = self.deps.hub.join(interest, since);
         match joined.as_mut().now_or_never() {
             Some(outcome) => self.finish(Outcome::Joined(op, outcome)),
             None => self.wait_for(async move { Outcome::Joined(op, joined.await) }.boxed()),
         }
+    }
+
+    /// The answer goes into the queue before the first message can, the past before what comes
+    /// live.
+    fn deliver(
+        &self,
+        interest: Interest,
+        answers: Option<RequestId>,
+        since: Option<&Since>,
+        replies: &mut BytesMut,
+    ) {
+        let channel = self.deps.hub.feed(&interest);
+        let backlog = channel.as_ref().and_then(|channel| channel.backlog());
+        let wanted = match (since, &backlog) {
+            (Some(since), _) => Wanted::Since(since),
+            (None, Some(backlog)) => Wanted::Pending(backlog),
+            (None, None) => Wanted::Nothing,
+        };
+        if let Some(Backlog { evicted, expired, .. }) =
+            backlog.filter(|it| it.evicted + it.expired > 0)
+        {
+            let body = Outgoing::Evicted { evicted, expired };
+            self.encode(&Reply { id: None, body }, replies);
+        }
+        let now = clock::now();
+        let mut feed = channel.as_ref().map(|channel| channel.lock());
+        let replay = channel.as_ref().zip(feed.as_mut()).and_then(|(channel, feed)| {
+            feed.replay((now.instant, now.wall), &channel.history, wanted)
+        });
+        let past = replay.map(|mut replay| {
+            let is_due = |message: &Message| {
+                channel.as_ref().is_some_and(|channel| channel.has_waited_out(message, now.wall))
+            };
+            replay.messages.retain(|message| !is_due(message));
+            self.select(replay)
+        });
+        if let Some(id) = answers {
+            let start = past.as_ref().map(|past| past.start);
+            let body = Outgoing::Subscribed { interest: interest.clone(), start };
+            self.encode(&Reply { id, body }, replies);
+        }
+        let messages = past.map_or(Vec::new(), |past| past.messages);
+        messages.iter().for_each(|message| native::encode_message(message, replies));
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        self.deps.metrics.history.replayed.inc_by(count.into());
+        self.push_messages(replies, count);
+        self.deps.hub.deliver(interest, Arc::clone(&self.outbox));
+        drop(feed);
+    }
+
+    /// Asks the transport what the client has taken in, unless the client says so itself.
+    pub(super) fn probe(&mut self) {
+        if self.session.acks() == Acks::Client || self.probed.is_some() {
+            return;
+        }
+        let Some(channel) = self.own_channel() else { return };
+        // Before the ping is queued: what is given out meanwhile comes behind it.
+        self.probed = channel.lock().position().map(Box::new);
+        queue(&self.outbox, &self.deps.metrics, (&ws::frame::ping_frame(PROBE), 0));
+    }
+
+    fn own_channel(&self) -> Option<Arc<ChannelFeed>> {
+        let user = self.session.identity().user.as_ref()?;
+        self.deps.hub.feed(&Interest::Channel(ChannelName::of_user(user)))
+    }
+
+    /// The transport says that the client has taken everything in up to here.
+    pub(super) fn probe_answered(&self, position: Position) {
+        drop(self.acknowledge(None, position));
+    }
+
+    /// Takes note of what the user has taken in. Only who wants an answer gets one.
+    fn acknowledge(&self, answers: RequestId, position: Position) -> Option<Reply> {
+        let user = self.session.identity().user.as_ref()?;
+        let outcome = match (self.own_channel(), &self.deps.acknowledgements) {
+            (Some(channel), Some(acknowledgements)) => {
+                channel.acknowledge(position).map(|()| acknowledgements.note(user, position))
+            }
+            _ => Err(NotGiven::NoQueue),
+        };
+        let failure = |code, text: &'static str| Outgoing::Error(Failure::new(code, text));
+        let body = match outcome {
+            Ok(()) => return answers.map(|_| Reply { id: answers, body: Outgoing::Acknowledged }),
+            Err(NotGiven::NoQueue) => {
+                failure(ErrorCode::NoQueue, "there is no offline queue for this connection's user")
+            }
+            Err(NotGiven::Unreachable) => failure(
+                ErrorCode::Unavailable,
+                "the offline queue is not in reach: its messages come again once it is",
+            ),
+            Err(NotGiven::Unknown) => {
+                failure(ErrorCode::BadRequest, "no message with this position was given")
+            }
+        };
+        Some(Reply { id: answers, body })
+    }
+
+    /// What of the past is for this client.
+    fn select<'a>(&self, replay: Replay<'a>) -> Replay<'a> {
+        let Replay { mut start, mut messages } = replay;
+        if let Some(recovered) = start.recovered {
+            self.deps.metrics.history.recovery(recovered);
+        }
+        let now = clock::wall();
+        messages.retain(|message| {
+            !message.has_expired(now) && !self.is_excluded(message) && !self.has_elsewhere(message)
+        });
+        start.replayed = messages.len();
+        Replay { start, messages }
+    }
+
+    fn is_excluded(&self, message: &Message) -> bool {
+        let exclude = message.options.as_ref().map(|options| &options.exclude);
+        exclude.is_some_and(|exclude| self.outbox.is_excluded(exclude))
+    }
+
+    /// Whether another copy of the message comes by a channel that is recovered as well.
+    fn has_elsewhere(&self, message: &Message) -> bool {
+        let namespaces = &self.deps.rules.namespaces;
+        message.earlier_targets().iter().any(|target| {
+            namespaces.history(target.namespace()).is_some()
+                && self.session.interests().any(|interest| interest.matches(target))
+        })
     }
 
     fn leave(&self, interest: &Interest) {
@@ -89,9 +248,9 @@ impl Connection {
         self.outbox.forget_copies(interest);
     }
 
-    fn publish(&mut self, op: OpId, mut message: Message) {
+    fn publish(&mut self, op: OpId, mut message: Message, publisher: Publisher) {
         let span = self.deps.tracing.publish_message(&mut message, Source::Client);
-        let accepted = self.deps.bus.publish(message);
+        let accepted = self.deps.bus.publish(message, publisher);
         let mut published = async move {
             let outcome = accepted.await;
             ActiveSpan::finish(span, &outcome);
@@ -118,7 +277,7 @@ impl Connection {
         );
     }
 
-    fn wait_for(&mut self, operation: BoxFuture<'static, Outcome>) {
+    pub(super) fn wait_for(&mut self, operation: BoxFuture<'static, Outcome>) {
         self.under_way.get_or_insert_default().push(operation);
     }
 }

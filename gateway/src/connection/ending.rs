@@ -47,6 +47,8 @@ impl Connection {
             hub.leave(interest, id);
         }
         hub.remove(id);
+        let closed = if let Some(End::Closing(code)) = self.end { Some(code) } else { None };
+        self.deps.keeper.closed(id, closed);
         if self.session.was_opened() {
             self.deps.directory.disconnected(id, self.outbox.user().cloned());
         } else {

@@ -1,8 +1,10 @@
 //! One client's connection: hot path 1. Start reading at [`Connection`]'s `poll`.
 
+mod client;
 mod echo;
 mod effects;
 mod ending;
+mod present;
 mod upgrade;
 
 use std::{
@@ -14,10 +16,11 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, Identity,
+    CloseCode, ConnectionId, Identity, Position,
     message::Data,
-    ports::{BoxFuture, Bus, BusError, PublishError, RequestError},
-    session::{Command, Failure, OpId, Request, Rules, Session, Token},
+    ports::{Accepted, BoxFuture, Bus, BusError, PublishError, RequestError, Roster},
+    resume::Resumed,
+    session::{Acks, Command, Failure, OpId, Present, Request, Resumption, Rules, Session, Token},
 };
 use broker_protocol::{
     native,
@@ -27,6 +30,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
+pub(crate) use client::{Client, Transport};
 pub(crate) use upgrade::{Admission, router};
 
 use crate::{
@@ -34,7 +38,9 @@ use crate::{
     clock,
     directory::Directory,
     hub::Hub,
+    keeper::{Keeper, Kept},
     outbox::{Outbox, Pushed},
+    queue::Acknowledgements,
     socket::{Socket, is_transient},
     telemetry::{Metrics, Tracing},
     wheel::{self, Wheel},
@@ -49,6 +55,9 @@ const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
 /// limit.
 const COMPRESSED_READ_BYTES: usize = 4 * 1024;
 
+/// What is in a ping whose answer acknowledges all that was written before it.
+const PROBE: &[u8] = b"ack";
+
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
@@ -62,9 +71,13 @@ pub(crate) struct Deps {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) wheel: Arc<Wheel>,
     pub(crate) directory: Directory,
+    pub(crate) roster: Arc<dyn Roster>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracing: Arc<Tracing>,
     pub(crate) wire: WireLimits,
+    /// Where users have an offline queue.
+    pub(crate) acknowledgements: Option<Arc<Acknowledgements>>,
 }
 
 /// Bounds on what a client may put on the wire, beyond those of its session.
@@ -95,7 +108,9 @@ pub(crate) struct Connection {
     /// Bytes read since others had their turn, and bytes of the messages that they made.
     read: usize,
     control_frames: ControlBudget,
-    user_agent: Option<Box<str>>,
+    client: Client,
+    /// What the client will have taken in when it answers [`PROBE`].
+    probed: Option<Box<Position>>,
     end: Option<End>,
     /// The last bytes on their way, once the connection has ended.
     farewell: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -122,9 +137,12 @@ enum Event {
 
 enum Outcome {
     Verified(OpId, Result<Identity, Failure>),
+    Resumed(OpId, Result<Resumed, Failure>),
+    Kept(OpId, Option<Box<Kept>>),
     Joined(OpId, Result<(), BusError>),
-    Published(OpId, Result<(), PublishError>),
+    Published(OpId, Result<Accepted, PublishError>),
     Answered(OpId, Result<Data, RequestError>),
+    Present(OpId, Result<Present, Failure>),
 }
 
 impl Future for Connection {
@@ -151,7 +169,7 @@ impl Connection {
     pub(crate) fn new(
         deps: Arc<Deps>,
         socket: Box<dyn Socket>,
-        user_agent: Option<Box<str>>,
+        client: Client,
         compressed: bool,
     ) -> Self {
         let id = ConnectionId(rand::random());
@@ -159,7 +177,7 @@ impl Connection {
         let outbox = Arc::new(outbox);
         deps.hub.add(&outbox);
         deps.metrics.connections.inc();
-        deps.metrics.connections_opened.inc();
+        deps.metrics.connection_opened(client.transport.name());
         Self {
             session: Session::new(id, Arc::clone(&deps.rules), clock::now()),
             decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect)
@@ -168,7 +186,8 @@ impl Connection {
             scheduled: None,
             read: 0,
             control_frames: ControlBudget::default(),
-            user_agent,
+            client,
+            probed: None,
             end: None,
             farewell: None,
             listed: true,
@@ -187,7 +206,14 @@ impl Connection {
     pub(crate) fn start(&mut self, token: Option<Token>, unread: Bytes) {
         self.outbox.cork();
         if let Some(token) = token {
-            let request = Request { id: None, command: Command::Connect { token: Some(token) } };
+            let request = Request {
+                id: None,
+                command: Command::Connect {
+                    token: Some(token),
+                    acks: Acks::default(),
+                    session: Resumption::Never,
+                },
+            };
             self.session.handle_request(clock::now(), request, rand::random());
         }
         if !unread.is_empty() {
@@ -278,10 +304,17 @@ impl Connection {
                     native::decode_binary(frame, &mut command);
                 }
                 Ok(Some(Incoming::Ping(payload))) => {
-                    queue(&self.outbox, &self.deps.metrics, &ws::frame::pong_frame(payload));
+                    let pong = ws::frame::pong_frame(payload);
+                    queue(&self.outbox, &self.deps.metrics, (&pong, 0));
                     self.count_control_frame(now.instant.into());
                 }
-                Ok(Some(Incoming::Pong(_))) => self.count_control_frame(now.instant.into()),
+                Ok(Some(Incoming::Pong(payload))) => {
+                    let answers = payload == PROBE;
+                    if answers && let Some(position) = self.probed.take() {
+                        self.probe_answered(*position);
+                    }
+                    self.count_control_frame(now.instant.into());
+                }
                 Ok(Some(Incoming::Close(frame))) => {
                     let code = frame.map_or(CloseCode::Normal.number(), |frame| frame.code);
                     self.outbox.seal(ws::frame::close_frame(code, ""));
@@ -312,6 +345,9 @@ impl Connection {
         if let Some(after) = notices.drain {
             self.session.handle_drain(Duration::from_millis(after.into()));
         }
+        if notices.probe {
+            self.probe();
+        }
         if let Some(code) = notices.close {
             self.session.handle_close(code);
         }
@@ -331,16 +367,22 @@ impl Connection {
         let now = clock::now();
         match outcome {
             Outcome::Verified(op, outcome) => self.session.handle_verified(now, op, outcome),
+            Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
+            Outcome::Kept(op, kept) => {
+                let secret = kept.map(|kept| self.deps.keeper.watch(*kept));
+                self.session.handle_kept(now, op, secret);
+            }
             Outcome::Joined(op, outcome) => self.session.handle_joined(now, op, outcome),
             Outcome::Published(op, outcome) => self.session.handle_published(op, outcome),
             Outcome::Answered(op, outcome) => self.session.handle_answered(op, outcome),
+            Outcome::Present(op, outcome) => self.session.handle_members(op, outcome),
         }
     }
 }
 
-/// Queues frames that hold no messages.
-fn queue(outbox: &Outbox, metrics: &Metrics, frames: &Bytes) {
-    if let Pushed::Overflow { lost } = outbox.push(frames, 0) {
+/// Queues frames, so many of them messages.
+fn queue(outbox: &Outbox, metrics: &Metrics, (frames, messages): (&Bytes, u32)) {
+    if let Pushed::Overflow { lost } = outbox.push(frames, messages) {
         metrics.slow_client(lost);
     }
 }

@@ -2,8 +2,9 @@ use std::{future::poll_fn, mem};
 
 use broker_backends::EmbeddedOptions;
 use broker_core::{
-    Interest, Message,
+    Interest, Message, NodeId,
     access::{NamespaceRules, Namespaces, Rule},
+    message::Publisher,
     ports::ServiceRequest,
     session::Limits,
 };
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{config::Config, directory, socket::FakeSocket};
+use crate::{config::Config, directory, keeper::Keeper, socket::FakeSocket};
 
 const PING: Duration = Duration::from_secs(25);
 const PONG: Duration = Duration::from_secs(10);
@@ -24,8 +25,12 @@ const CALL: Duration = Duration::from_secs(300);
 struct SlowServices(Arc<dyn Bus>);
 
 impl Bus for SlowServices {
-    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
-        self.0.publish(message)
+    fn publish(
+        &self,
+        message: Message,
+        publisher: Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>> {
+        self.0.publish(message, publisher)
     }
 
     fn subscribe(&self, interest: Interest) -> BoxFuture<'static, Result<(), BusError>> {
@@ -49,6 +54,15 @@ impl Bus for SlowServices {
         self.0.ask_gateways(question, expected, wait)
     }
 
+    fn ask_gateway(
+        &self,
+        node: NodeId,
+        question: Bytes,
+        wait: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+        self.0.ask_gateway(node, question, wait)
+    }
+
     fn is_connected(&self) -> bool {
         true
     }
@@ -65,6 +79,13 @@ async fn deps() -> Arc<Deps> {
         Arc::default(),
         Arc::clone(&metrics),
         "a".parse().unwrap(),
+    );
+    let keeper = Keeper::new(
+        backends.sessions,
+        Arc::clone(&bus),
+        Arc::clone(&hub),
+        Arc::clone(&metrics),
+        Duration::from_secs(120),
     );
     let everyone = Rule(vec!["anyone".parse().unwrap()]);
     let open = NamespaceRules {
@@ -92,6 +113,8 @@ async fn deps() -> Arc<Deps> {
         verifier: Arc::new(Verifier::new(&Config::dev().auth).unwrap()),
         wheel: Arc::new(Wheel::new()),
         directory,
+        roster: backends.roster,
+        keeper: Arc::new(keeper),
         metrics,
         tracing: Arc::new(Tracing::disabled()),
         wire: WireLimits {
@@ -101,13 +124,15 @@ async fn deps() -> Arc<Deps> {
             control_frames_per_second: 50,
             compression: None,
         },
+        acknowledgements: None,
     })
 }
 
 /// A client that is connected.
 async fn connect(deps: &Arc<Deps>) -> (FakeSocket, JoinHandle<()>) {
     let socket = FakeSocket::wide();
-    let mut connection = Connection::new(Arc::clone(deps), Box::new(socket.clone()), None, false);
+    let mut connection =
+        Connection::new(Arc::clone(deps), Box::new(socket.clone()), Client::default(), false);
     connection.start(None, Bytes::new());
     let task = tokio::spawn(connection);
     ask(&socket, r#"{"type":"connect","id":1}"#, "connected").await;
@@ -196,7 +221,7 @@ async fn a_connection_gives_back_all_that_it_held() {
 async fn a_connection_whose_task_broke_off_is_not_kept() {
     let deps = deps().await;
     let socket = FakeSocket::default();
-    drop(Connection::new(Arc::clone(&deps), Box::new(socket), None, false));
+    drop(Connection::new(Arc::clone(&deps), Box::new(socket), Client::default(), false));
     assert_eq!((deps.hub.connection_count(), deps.metrics.connections.get()), (0, 0));
 }
 
@@ -204,7 +229,8 @@ async fn a_connection_whose_task_broke_off_is_not_kept() {
 async fn one_who_comes_too_late_for_a_drain_turns_away() {
     let deps = deps().await;
     let socket = FakeSocket::wide();
-    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None, false);
+    let mut connection =
+        Connection::new(Arc::clone(&deps), Box::new(socket.clone()), Client::default(), false);
     connection.turn_away();
     connection.start(None, Bytes::new());
     let task = tokio::spawn(connection);
@@ -266,7 +292,8 @@ fn compressed_frame(text: &str) -> Vec<u8> {
 async fn what_a_few_bytes_inflate_to_counts_toward_a_turn() {
     let deps = deps().await;
     let socket = FakeSocket::wide();
-    let mut connection = Connection::new(Arc::clone(&deps), Box::new(socket.clone()), None, true);
+    let mut connection =
+        Connection::new(Arc::clone(&deps), Box::new(socket.clone()), Client::default(), true);
     connection.start(None, Bytes::new());
     let task = tokio::spawn(connection);
     ask(&socket, r#"{"type":"connect","id":1}"#, "connected").await;

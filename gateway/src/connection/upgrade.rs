@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, Version, header},
+    http::{HeaderMap, StatusCode, Uri, Version, header},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -24,7 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::{Connection, Deps, echo};
+use super::{Client, Connection, Deps, Transport, echo};
 use crate::{
     config::AllowedOrigins,
     problem::Problem,
@@ -35,8 +35,6 @@ use crate::{
 const ECHO: &str = "fanfare.echo";
 /// A page to try the broker with; it needs nothing from elsewhere.
 const WELCOME: &str = include_str!("../../assets/welcome.html");
-/// What is kept of a client's name for itself, in bytes.
-const USER_AGENT_BYTES: usize = 120;
 
 /// Who is let in.
 #[derive(Debug)]
@@ -94,9 +92,8 @@ async fn upgrade(
     let accepted = admission
         .check(&request)
         .inspect_err(|problem| admission.deps.metrics.handshake(problem.code))?;
-    let token = admission.token(&request);
-    let user_agent =
-        header_text(request.headers(), header::USER_AGENT).map(|text| cut(text).into());
+    let token = admission.token(request.headers(), request.uri());
+    let client = Client::of(request.headers(), Transport::WebSocket);
     let upgraded = hyper::upgrade::on(&mut request);
     let host = Arc::clone(&admission);
     let compressed = accepted.extensions.is_some();
@@ -109,14 +106,8 @@ async fn upgrade(
         Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
             if let Some((socket, unread)) = raw_socket(upgraded).await {
                 let deps = Arc::clone(&host.deps);
-                let mut connection = Connection::new(deps, socket, user_agent, compressed);
-                // A drain looks for connections after it has closed the door.
-                if host.closed.load(Ordering::SeqCst) {
-                    connection.turn_away();
-                }
-                connection.start(token, unread);
-                // A task of its own is as small as the connection; this one is not.
-                host.tasks.spawn(connection);
+                let connection = Connection::new(deps, socket, client, compressed);
+                host.serve(connection, token, unread);
             }
         })),
     }
@@ -173,7 +164,24 @@ impl Admission {
         Ok(Accepted { key, dialect, extensions })
     }
 
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Serves a connection from here on, in a task of its own: which is as small as the
+    /// connection, unlike the caller's.
+    pub(crate) fn serve(&self, mut connection: Connection, token: Option<Token>, unread: Bytes) {
+        // A drain looks for connections after it has closed the door.
+        if self.closed.load(Ordering::SeqCst) {
+            connection.turn_away();
+        }
+        connection.start(token, unread);
+        self.tasks.spawn(connection);
+    }
+
+    /// Whether a connection may come in.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        self.check_room()?;
+        self.check_origin(headers)
+    }
+
+    fn check_room(&self) -> Result<(), Problem> {
         if self.closed.load(Ordering::Relaxed) {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let problem = Problem::http(status, "draining", "this gateway is going away");
@@ -187,6 +195,11 @@ impl Admission {
             let problem = Problem::new(ErrorCode::Overloaded, detail);
             return Err(problem.with_header(header::RETRY_AFTER, "5"));
         }
+        Ok(())
+    }
+
+    /// Whether a page that is asking, if it is one, may.
+    pub(crate) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
         // What is there but is no text matches nothing.
         let origin = headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("?"));
         if self.origins.allow(origin, header_text(headers, header::HOST)) {
@@ -199,13 +212,12 @@ impl Admission {
 
     /// From the `Authorization` header, a `fanfare.token.…` sub-protocol or, where it is allowed,
     /// the query. Without one, the client sends it in `connect`.
-    fn token(&self, request: &Request) -> Option<Token> {
-        let bearer = header_text(request.headers(), header::AUTHORIZATION)
+    pub(crate) fn token(&self, headers: &HeaderMap, uri: &Uri) -> Option<Token> {
+        let bearer = header_text(headers, header::AUTHORIZATION)
             .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
-        let offered =
-            || offers(request.headers()).find_map(|offer| offer.strip_prefix(native::TOKEN_PREFIX));
+        let offered = || offers(headers).find_map(|offer| offer.strip_prefix(native::TOKEN_PREFIX));
         let query = || {
-            let query = request.uri().query().filter(|_| self.query_token)?;
+            let query = uri.query().filter(|_| self.query_token)?;
             query.split('&').find_map(|pair| pair.strip_prefix("token="))
         };
         bearer.or_else(offered).or_else(query).map(|text| Token::new(text.trim().to_owned()))
@@ -251,10 +263,6 @@ fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(USER_AGENT_BYTES)]
 }
 
 /// Takes the upgraded connection apart: what is left of hyper is dropped here, buffers and all.

@@ -75,6 +75,7 @@ fn message(interest: &Interest) -> Inbound {
         event: None,
         data: Data::Json(JsonText::from_checked(Bytes::from(json))),
         time: Timestamp(clock::wall().0),
+        stored: None,
         options: None,
     };
     Inbound { event: BusEvent::Message { via: interest.clone(), message }, handled: None }

@@ -77,6 +77,7 @@ fn message(channel: &str, data: &str, options: Option<Options>) -> Message {
         event: None,
         data: Data::Json(JsonText::from_checked(Bytes::from(format!("\"{data}\"")))),
         time: Timestamp(clock::wall().0),
+        stored: None,
         options: options.map(Box::new),
     }
 }

@@ -120,8 +120,8 @@ impl Interests {
         }
     }
 
-    /// Lets go what nobody used for the linger time. Runs until dropped.
-    pub(super) async fn tidy(&self) {
+    /// Lets go what nobody used for the linger time, and says what. Runs until dropped.
+    pub(super) async fn tidy(&self, gone: impl Fn(&Interest)) {
         let mut ticks = time::interval(TIDY_EVERY.min(self.linger.max(Duration::from_millis(10))));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -131,6 +131,7 @@ impl Interests {
             let mut book = self.book.lock();
             for interest in book.take_unused(now, self.linger) {
                 self.bus.unsubscribe(&interest);
+                gone(&interest);
             }
         }
     }

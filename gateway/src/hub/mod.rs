@@ -1,20 +1,25 @@
 //! What this gateway holds: its connections, what they are subscribed to, and what it therefore
 //! asks of the bus.
 
+pub(crate) mod feeds;
 mod interests;
 
 use std::{sync::Arc, time::Duration};
 
 use broker_core::{
     CloseCode, ConnectionId, Interest, UserId,
+    feed::Wanted,
     id::ConnectionIdHasher,
     name::ChannelName,
     ports::{BoxFuture, Bus, BusError},
+    session::Since,
     subscribers::Subscribers,
 };
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::outbox::Outbox;
+use crate::{outbox::Outbox, register::Register};
+use feeds::{ChannelFeed, Feeds};
 use interests::Interests;
 
 /// Namespace of the channels that gateways test their own delivery on.
@@ -26,6 +31,13 @@ pub(crate) struct Hub {
     subscribers: Subscribers<Subscriber>,
     connections: Connections,
     interests: Interests,
+    /// `None` where no namespace has history.
+    feeds: Option<Arc<Feeds>>,
+    register: Option<Register>,
+}
+
+fn wanted(since: Option<&Since>) -> Wanted<'_> {
+    since.map_or(Wanted::Nothing, Wanted::Since)
 }
 
 /// One connection's share in an interest.
@@ -44,7 +56,34 @@ impl Hub {
             subscribers: Subscribers::default(),
             connections: Connections::default(),
             interests: Interests::new(bus, linger),
+            feeds: None,
+            register: None,
         }
+    }
+
+    pub(crate) fn with_feeds(self, feeds: Arc<Feeds>) -> Self {
+        Self { feeds: Some(feeds), ..self }
+    }
+
+    pub(crate) fn feeds(&self) -> Option<&Arc<Feeds>> {
+        self.feeds.as_ref()
+    }
+
+    /// The feed of what matches, while it is open; there is none without history.
+    pub(crate) fn feed(&self, interest: &Interest) -> Option<Arc<ChannelFeed>> {
+        match interest {
+            Interest::Channel(channel) => self.feeds.as_ref()?.get(channel),
+            Interest::Pattern(_) => None,
+        }
+    }
+
+    /// Has it noted who comes to a channel with presence, and who leaves.
+    pub(crate) fn with_register(self, register: Option<Register>) -> Self {
+        Self { register, ..self }
+    }
+
+    pub(crate) fn register(&self) -> Option<&Register> {
+        self.register.as_ref()
     }
 
     pub(crate) fn add(&self, outbox: &Arc<Outbox>) {
@@ -55,27 +94,60 @@ impl Hub {
         self.connections.remove(&connection);
     }
 
-    /// Asks the bus for what matches. Every call is paired with one of [`Hub::leave`], whatever
-    /// came of it.
-    pub(crate) fn join(&self, interest: &Interest) -> BoxFuture<'static, Result<(), BusError>> {
-        self.interests.acquire(interest)
+    /// Asks the bus for what matches, and has at hand what is wanted of the past. Every call is
+    /// paired with one of [`Hub::leave`], whatever came of it.
+    pub(crate) fn join(
+        &self,
+        interest: &Interest,
+        since: Option<Box<Since>>,
+    ) -> BoxFuture<'static, Result<(), BusError>> {
+        let joined = self.interests.acquire(interest);
+        match (&self.feeds, interest) {
+            (Some(feeds), Interest::Channel(channel)) if feeds.keeps(channel) => {
+                let (feeds, channel) = (Arc::clone(feeds), channel.clone());
+                async move {
+                    joined.await?;
+                    let prepared = feeds.prepare(&channel, wanted(since.as_deref())).await;
+                    prepared.map_err(|_| BusError::Unavailable)
+                }
+                .boxed()
+            }
+            _ => joined,
+        }
     }
 
     /// From now on the connection gets what matches.
     pub(crate) fn deliver(&self, interest: Interest, outbox: Arc<Outbox>) {
+        let noted = self.register.as_ref().map(|it| (it, interest.clone(), Arc::clone(&outbox)));
         let subscriber = Subscriber { since: Instant::now(), outbox };
         self.subscribers.insert(interest, subscriber.outbox.id(), subscriber);
+        if let Some((register, interest, outbox)) = noted {
+            register.came(&interest, outbox.info());
+        }
     }
 
     /// From now on it does not.
     pub(crate) fn leave(&self, interest: &Interest, connection: ConnectionId) {
         self.subscribers.remove(interest, connection);
         self.interests.release(interest);
+        if let Some(register) = &self.register {
+            let outbox = self.connection(connection);
+            register.left(interest, outbox.as_ref().and_then(|outbox| outbox.info()));
+        }
     }
 
     /// The bus may bring this no longer: whoever joins next asks it again.
     pub(crate) fn doubt(&self, interest: &Interest) {
         self.interests.doubt(interest);
+    }
+
+    /// Messages may have been missed. Says whether that will be made good from a log.
+    pub(crate) fn recover(&self, interest: &Interest) -> bool {
+        let Some(feed) = self.feed(interest) else { return false };
+        if let Some(feeds) = &self.feeds {
+            feeds.check(&feed);
+        }
+        true
     }
 
     /// What connections are subscribed to, with how many of them; without the gateway's own canary.
@@ -91,7 +163,13 @@ impl Hub {
 
     /// Lets the bus go where nobody wanted anything for a while. Runs until dropped.
     pub(crate) async fn tidy(&self) {
-        self.interests.tidy().await;
+        self.interests
+            .tidy(|interest| {
+                if let (Some(feeds), Interest::Channel(channel)) = (&self.feeds, interest) {
+                    feeds.close(channel);
+                }
+            })
+            .await;
     }
 
     pub(crate) fn connection_count(&self) -> usize {

@@ -14,7 +14,8 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, Interest, UserId, overlap::Overlap, ports::ConnectionInfo,
+    CloseCode, ConnectionId, Interest, UserId, message::Exclude, overlap::Overlap,
+    ports::ConnectionInfo,
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -31,6 +32,8 @@ const MAX_PARTS: usize = 64;
 pub(crate) struct Outbox {
     id: ConnectionId,
     info: OnceLock<Arc<ConnectionInfo>>,
+    /// The first connection of its session, where that is another one.
+    origin: OnceLock<Box<ConnectionId>>,
     socket: Box<dyn Socket>,
     limit: usize,
     /// Whether the client has negotiated compression.
@@ -78,6 +81,8 @@ pub(crate) struct Notices {
     pub(crate) due: bool,
     /// The gateway goes away; come back after this many milliseconds.
     pub(crate) drain: Option<u32>,
+    /// Find out what the client has taken in, where it does not say so itself.
+    pub(crate) probe: bool,
     /// End the connection.
     pub(crate) close: Option<CloseCode>,
 }
@@ -101,6 +106,7 @@ impl Outbox {
         Self {
             id,
             info: OnceLock::new(),
+            origin: OnceLock::new(),
             socket,
             limit,
             compressed: false,
@@ -140,6 +146,18 @@ impl Outbox {
 
     pub(crate) fn set_info(&self, info: Arc<ConnectionInfo>) {
         self.info.get_or_init(|| info);
+    }
+
+    pub(crate) fn set_origin(&self, origin: ConnectionId) {
+        if origin != self.id {
+            self.origin.get_or_init(|| Box::new(origin));
+        }
+    }
+
+    /// Whether a message must not reach this connection.
+    pub(crate) fn is_excluded(&self, exclude: &Exclude) -> bool {
+        let covers = |id| exclude.covers(id, self.user());
+        covers(self.id) || self.origin.get().is_some_and(|origin| covers(**origin))
     }
 
     /// Queues a block of whole frames that holds `messages` messages.

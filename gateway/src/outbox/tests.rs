@@ -179,6 +179,6 @@ fn the_task_hears_what_it_is_told() {
     outbox.tell(|notices| notices.due = true);
     outbox.tell(|notices| notices.drain = Some(7));
     assert!(has_attention(&outbox));
-    assert_eq!(outbox.take_notices(), Notices { due: true, drain: Some(7), close: None });
+    assert_eq!(outbox.take_notices(), Notices { due: true, drain: Some(7), ..Notices::default() });
     assert!(!has_attention(&outbox));
 }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod fake;
+mod pipe;
 mod tls;
 
 use std::{
@@ -11,11 +12,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 #[cfg(test)]
 pub(crate) use fake::FakeSocket;
+pub(crate) use pipe::{CommandKey, PipeEnd, pipe};
 pub(crate) use tls::TlsSocket;
 
 /// A byte stream that can be used from several threads without locks: fan-out writes, the
@@ -35,8 +38,26 @@ pub(crate) trait Socket: Send + Sync + Debug {
         false
     }
 
+    /// Takes commands of the client that come by another way than this stream, from one who has
+    /// its key. Only the ends of pipes do.
+    fn hand_in(&self, _key: &CommandKey, _commands: &str) -> HandedIn {
+        HandedIn::Refused
+    }
+
     /// Says that nothing more will be written.
     fn finish(&self);
+}
+
+/// What became of commands that were handed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HandedIn {
+    /// The connection will carry them out.
+    Taken,
+    /// Too many wait already; nothing was done.
+    Full,
+    /// There is no such connection, or the key is not its own.
+    Refused,
 }
 
 /// Whether the same call may succeed later.

@@ -3,6 +3,10 @@
 //! Labels hold only values from closed sets: configured namespaces, codes, reasons. A user, channel
 //! or event in a label would let clients fill the memory of whoever stores them.
 
+mod history;
+mod presence;
+mod sessions;
+
 use std::{
     cell::RefCell,
     collections::BTreeSet,
@@ -18,6 +22,9 @@ use prometheus::{
 };
 
 use crate::hub::Hub;
+use history::HistoryMetrics;
+pub(crate) use presence::PresenceMetrics;
+use sessions::SessionMetrics;
 
 /// Upper bounds in seconds; 0.25 and 1 are the bounds of the objectives.
 const LATENCY_BUCKETS: [f64; 13] =
@@ -35,7 +42,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     namespaces: BTreeSet<String>,
     pub(crate) connections: IntGauge,
-    pub(crate) connections_opened: IntCounter,
+    connections_opened: IntCounterVec,
     connections_closed: IntCounterVec,
     handshakes: IntCounterVec,
     pub(crate) connection_limit: IntGauge,
@@ -51,11 +58,14 @@ pub(crate) struct Metrics {
     messages_dropped: IntCounterVec,
     delivery_latency: Histogram,
     gaps: IntCounterVec,
+    pub(crate) history: HistoryMetrics,
+    pub(crate) sessions: SessionMetrics,
     slow_clients: IntCounter,
     canary: IntGauge,
     canary_latency: Histogram,
     store_up: IntGauge,
     store_errors: IntCounter,
+    pub(crate) presence: PresenceMetrics,
     pub(crate) draining: IntGauge,
     http_requests: IntCounterVec,
     bus: BusMetrics,
@@ -74,7 +84,7 @@ impl Metrics {
         make.build_info()?;
         let metrics = Self {
             connections: make.gauge("connections", "Open client connections.")?,
-            connections_opened: make.counter("connections_opened_total", "Client connections that were opened.")?,
+            connections_opened: make.counters("connections_opened_total", "Client connections that were opened, by transport (websocket, sse, poll).", &["transport"])?,
             connections_closed: make.counters(
                 "connections_closed_total",
                 "Client connections that ended, by WebSocket close code and by who ended them (server, client, network).",
@@ -113,6 +123,8 @@ impl Metrics {
                 "Times that messages may have been lost on the way here, by reason; subscribers were told.",
                 &["reason"],
             )?,
+            history: HistoryMetrics::new(&make)?,
+            sessions: SessionMetrics::new(&make)?,
             slow_clients: make.counter(
                 "slow_client_disconnects_total",
                 "Connections closed because their queue was full.",
@@ -121,6 +133,7 @@ impl Metrics {
             canary_latency: make.histogram("canary_latency_seconds", "How long the canary message took.")?,
             store_up: make.gauge("store_up", "Whether the last call to the store of connections succeeded.")?,
             store_errors: make.counter("store_errors_total", "Calls to the store of connections that failed.")?,
+            presence: PresenceMetrics::new(&make)?,
             draining: make.gauge("draining", "Whether this gateway is going away.")?,
             http_requests: make.counters(
                 "http_requests_total",
@@ -149,6 +162,10 @@ impl Metrics {
     /// Adds what the tracer counts by itself.
     pub(crate) fn register_spans(&self, spans: Box<dyn Collector>) -> prometheus::Result<()> {
         self.registry.register(spans)
+    }
+
+    pub(crate) fn connection_opened(&self, transport: &str) {
+        self.connections_opened.with_label_values(&[transport]).inc();
     }
 
     pub(crate) fn connection_closed(&self, code: u16, initiator: &str) {

@@ -3,7 +3,7 @@
 use broker_core::{
     ChannelName, Data, Interest,
     message::JsonText,
-    session::{Command, Publish, Request, Token},
+    session::{Acks, Command, Publish, Request, Resumption, Token},
 };
 use broker_protocol::native::client::{self, ServerFrame};
 use bytes::Bytes;
@@ -67,16 +67,18 @@ fn name(channel: &Channel) -> Result<ChannelName, Failure> {
 /// `connect`, and `subscribe` with it: a client need not wait for the answer in between.
 pub(super) fn greeting(client: &Client) -> Vec<Payload> {
     let token = client.token.clone().map(Token::new);
-    let subscribe = client
-        .channel
-        .as_ref()
-        .and_then(|channel| name(channel).ok())
-        .map(|channel| Command::Subscribe { interest: Interest::Channel(channel) });
-    let commands: Vec<_> = [Some(Command::Connect { token }), subscribe]
-        .into_iter()
-        .flatten()
-        .map(|command| client::encode_request(&Request { id: None, command }).1)
-        .collect();
+    let subscribe =
+        client.channel.as_ref().and_then(|channel| name(channel).ok()).map(|channel| {
+            Command::Subscribe { interest: Interest::Channel(channel), since: None }
+        });
+    let commands: Vec<_> = [
+        Some(Command::Connect { token, acks: Acks::default(), session: Resumption::Never }),
+        subscribe,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|command| client::encode_request(&Request { id: None, command }).1)
+    .collect();
     match &commands[..] {
         [connect] => vec![connect.to_vec()],
         several => vec![[&b"["[..], &several.join(&b","[..]), b"]"].concat()],

@@ -10,8 +10,8 @@ use std::sync::{
 use broker_core::{
     ChannelName, Data, EventName, Message, MessageId, Timestamp,
     code::Retry,
-    message::Options,
-    ports::{BoxFuture, Bus, PublishError},
+    message::{self, Options},
+    ports::{Accepted, BoxFuture, Bus, PublishError},
     session::Failure,
 };
 use futures_util::{FutureExt as _, StreamExt as _, future, stream};
@@ -56,9 +56,31 @@ pub(super) struct PublishedBody<'a> {
     id: &'a str,
     /// Where it was published.
     channels: Vec<&'a str>,
+    /// Where it is stored: its places in the logs of those channels that have history.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stored: Vec<StoredBody<'a>>,
     /// Where it was not, or perhaps was. A retry with the same id goes to all targets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failed: Vec<FailedBody<'a>>,
+}
+
+/// A message's place in a channel's log.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoredIn)]
+pub(super) struct StoredBody<'a> {
+    channel: &'a str,
+    /// Subscribe with it to get all that is later.
+    position: String,
+    /// Whether the message had been published before, under the same id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+impl<'a> StoredBody<'a> {
+    fn of((channel, accepted): &(&'a ChannelName, Accepted)) -> Option<Self> {
+        let position = accepted.position?.to_string();
+        Some(Self { channel: channel.as_str(), position, duplicate: accepted.duplicate })
+    }
 }
 
 /// A target that a message was not published to.
@@ -110,6 +132,8 @@ pub(super) enum AnswerBody<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Publisher {
     pub(super) bus: Arc<dyn Bus>,
+    /// For whom the log remembers message ids.
+    pub(super) name: message::Publisher,
     pub(super) tracing: Arc<Tracing>,
     /// The way that it came.
     pub(super) source: Source,
@@ -142,7 +166,6 @@ pub(super) async fn publish(
     command: Command,
     ids: &Ids,
 ) -> Result<Answer, Problem> {
-    let bus = &publisher.bus;
     let parcel = |index, draft: Draft| {
         let id = draft.id.clone().unwrap_or_else(|| ids.make(index));
         publisher.parcel(draft, id)
@@ -150,7 +173,7 @@ pub(super) async fn publish(
     match command {
         Command::One(draft) => {
             let (parcel, span) = parcel(0, draft);
-            let outcomes = hand_over(bus, parcel.copies().collect()).await;
+            let outcomes = hand_over(publisher, parcel.copies().collect()).await;
             let sent = parcel.sent(outcomes);
             finish(span, &sent);
             let sent = sent?;
@@ -173,7 +196,7 @@ pub(super) async fn publish(
                 }
             }
             let copies = parcels.iter().flatten().flat_map(Parcel::copies).collect();
-            let outcomes = hand_over(bus, copies).await;
+            let outcomes = hand_over(publisher, copies).await;
             Ok(batch_answer(&parcels, spans, outcomes))
         }
     }
@@ -220,25 +243,25 @@ fn batch_answer(
     Answer { body: super::json(&body).into(), definitive }
 }
 
-type Outcome = Result<(), PublishError>;
+type Outcome = Result<Accepted, PublishError>;
 
 /// Publishes the copies in their order. Once the bus proves to be away, the rest is refused
 /// untried: each could take as long as the bus's deadline.
-async fn hand_over(bus: &Arc<dyn Bus>, copies: Vec<Message>) -> Vec<Outcome> {
+async fn hand_over(publisher: &Publisher, copies: Vec<Message>) -> Vec<Outcome> {
     let away = Arc::new(AtomicBool::new(false));
-    let attempts = copies.into_iter().map(|copy| attempt(bus, copy, &away));
+    let attempts = copies.into_iter().map(|copy| attempt(publisher, copy, &away));
     stream::iter(attempts).buffered(WINDOW).collect().await
 }
 
 fn attempt(
-    bus: &Arc<dyn Bus>,
+    publisher: &Publisher,
     copy: Message,
     away: &Arc<AtomicBool>,
 ) -> BoxFuture<'static, Outcome> {
     if away.load(Ordering::Relaxed) {
         return future::ready(Err(PublishError::Unavailable)).boxed();
     }
-    let publishing = bus.publish(copy);
+    let publishing = publisher.bus.publish(copy, publisher.name.clone());
     let away = Arc::clone(away);
     async move {
         let outcome = publishing.await;
@@ -278,6 +301,7 @@ impl Parcel {
             event: self.event.clone(),
             data: self.data.clone(),
             time: self.time,
+            stored: None,
             options: self.options.clone(),
         })
     }
@@ -287,7 +311,7 @@ impl Parcel {
         let mut sent = Sent { id: &self.id, channels: Vec::new(), failed: Vec::new() };
         for (channel, outcome) in self.targets.iter().zip(outcomes) {
             match outcome {
-                Ok(()) => sent.channels.push(channel),
+                Ok(accepted) => sent.channels.push((channel, accepted)),
                 Err(error) => {
                     let failure = Failure::from(error).about(self.id.clone());
                     sent.failed.push((channel, failure.into()));
@@ -313,7 +337,7 @@ const fn gravity(error: &Problem) -> u8 {
 
 struct Sent<'a> {
     id: &'a MessageId,
-    channels: Vec<&'a ChannelName>,
+    channels: Vec<(&'a ChannelName, Accepted)>,
     failed: Vec<(&'a ChannelName, Problem)>,
 }
 
@@ -325,7 +349,8 @@ impl Sent<'_> {
     fn body(&self) -> PublishedBody<'_> {
         PublishedBody {
             id: self.id.as_str(),
-            channels: self.channels.iter().map(|channel| channel.as_str()).collect(),
+            channels: self.channels.iter().map(|(channel, _)| channel.as_str()).collect(),
+            stored: self.channels.iter().filter_map(StoredBody::of).collect(),
             failed: self
                 .failed
                 .iter()

@@ -4,18 +4,22 @@ use std::{
     io::{self, IoSlice},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use broker_core::{
-    ConnectionId, Data, Interest, Message, NodeId, UserId,
+    ChannelName, ConnectionId, Data, Interest, Message, NodeId, Position, UserId,
+    history::{Slice, Top},
+    message::Publisher,
     ports::{
-        Begun, BoxFuture, Bus, BusError, ConnectionInfo, ConnectionPage, Lease, Presence,
-        PresenceChange, PublishError, RequestError, ServiceRequest, Sessions, StoreError,
+        Accepted, Begun, BoxFuture, Bus, BusError, ConnectionInfo, ConnectionPage, Lease, Log,
+        LogError, Presence, PresenceChange, PublishError, RequestError, ServiceRequest, Sessions,
+        StoreError,
     },
+    resume::{KeptSession, SessionKey},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::ready};
@@ -73,15 +77,19 @@ impl TestBus {
 
 impl Bus for TestBus {
     /// A channel's last segment says what becomes of a publish there.
-    fn publish(&self, message: Message) -> BoxFuture<'static, Result<(), PublishError>> {
+    fn publish(
+        &self,
+        message: Message,
+        _: Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>> {
         let outcome = match message.channel.segments().last() {
             _ if self.away.load(Ordering::Relaxed) => Err(PublishError::Unavailable),
             Some("overloaded") => Err(PublishError::Overloaded),
             Some("too-large") => Err(PublishError::TooLarge),
             Some("unknown") => Err(PublishError::Unknown),
-            _ => Ok(()),
+            _ => Ok(Accepted::default()),
         };
-        if matches!(outcome, Ok(()) | Err(PublishError::Unknown)) {
+        if matches!(outcome, Ok(_) | Err(PublishError::Unknown)) {
             self.published.lock().push(message);
         }
         let gate = Arc::clone(&self.gate);
@@ -116,8 +124,79 @@ impl Bus for TestBus {
         ready(Ok(answers.take(expected).collect())).boxed()
     }
 
+    fn ask_gateway(
+        &self,
+        node: NodeId,
+        question: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+        if self.away.load(Ordering::Relaxed) {
+            return ready(Err(BusError::Unavailable)).boxed();
+        }
+        let gateways = self.gateways.lock();
+        let asked = gateways.iter().find(|(known, _)| *known == node);
+        let answer = asked.map(|(node, hub)| peers::answer(&question, hub, node));
+        ready(Ok(answer)).boxed()
+    }
+
     fn is_connected(&self) -> bool {
         !self.away.load(Ordering::Relaxed)
+    }
+}
+
+/// The embedded log, which can go away.
+#[derive(Debug)]
+pub(super) struct TestLog {
+    log: Arc<dyn Log>,
+    bus: Arc<dyn Bus>,
+    away: AtomicBool,
+    /// How many messages were read.
+    pub(super) read: AtomicUsize,
+}
+
+impl TestLog {
+    /// `bus` writes to `log`.
+    pub(super) fn new(log: Arc<dyn Log>, bus: Arc<dyn Bus>) -> Self {
+        Self { log, bus, away: false.into(), read: 0.into() }
+    }
+
+    pub(super) fn set_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Stores the message, and says where.
+    pub(super) async fn store(&self, message: Message) -> Position {
+        let publisher = Publisher::Service("test".into());
+        self.bus.publish(message, publisher).await.unwrap().position.unwrap()
+    }
+
+    fn reach<T: Send + 'static>(
+        &self,
+        call: BoxFuture<'static, Result<T, LogError>>,
+    ) -> BoxFuture<'static, Result<T, LogError>> {
+        if self.away.load(Ordering::Relaxed) {
+            return ready(Err(LogError::Unavailable)).boxed();
+        }
+        call
+    }
+}
+
+impl Log for TestLog {
+    fn top(&self, channel: ChannelName) -> BoxFuture<'static, Result<Top, LogError>> {
+        self.reach(self.log.top(channel))
+    }
+
+    fn tops(&self, channels: Vec<ChannelName>) -> BoxFuture<'static, Result<Vec<Top>, LogError>> {
+        self.reach(self.log.tops(channels))
+    }
+
+    fn read(
+        &self,
+        channel: ChannelName,
+        slice: Slice,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        self.read.fetch_add(slice.messages, Ordering::Relaxed);
+        self.reach(self.log.read(channel, slice))
     }
 }
 
@@ -150,7 +229,7 @@ impl TestStore {
 }
 
 impl Presence for TestStore {
-    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.reach(self.presence.renew(lease))
     }
 
@@ -227,6 +306,22 @@ impl Sessions for TestStore {
 
     fn abandon(&self, key: String) -> BoxFuture<'_, Result<(), StoreError>> {
         self.reach(self.sessions.abandon(key))
+    }
+
+    fn keep(
+        &self,
+        sessions: Vec<KeptSession>,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Vec<SessionKey>, StoreError>> {
+        self.reach(self.sessions.keep(sessions, ttl))
+    }
+
+    fn take(
+        &self,
+        key: SessionKey,
+        remembered: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        self.reach(self.sessions.take(key, remembered))
     }
 }
 

@@ -157,7 +157,10 @@ async fn the_specification_is_openapi_3_1_and_lists_every_route() {
                 );
             }
             // What is listed is served.
-            let path = path.replace("{id}", &"0".repeat(32)).replace("{user}", "kim");
+            let path = path
+                .replace("{id}", &"0".repeat(32))
+                .replace("{user}", "kim")
+                .replace("{channel}", if path.contains("messages") { "room:1" } else { "venue:1" });
             let request =
                 request(&method.to_uppercase(), &path, ADMIN_KEY).body(Body::empty()).unwrap();
             let answer = cluster.send(request).await;
@@ -170,10 +173,17 @@ async fn the_specification_is_openapi_3_1_and_lists_every_route() {
     let expected = [
         "closeConnection",
         "closeUser",
+        "countMembers",
         "getConnection",
+        "getUser",
         "listChannels",
         "listConnections",
+        "listMembers",
+        "peekQueue",
         "publish",
+        "purgeQueue",
+        "readMessages",
+        "readQueueStats",
         "readStats",
     ];
     assert!(operations.into_iter().eq(expected));

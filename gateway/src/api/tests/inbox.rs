@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::support::{Cluster, PUBLISH_KEY, lease, publish_request};
 use crate::{
     api::{
-        Deps,
+        Deps, Turns,
         inbox::{Request, respond, serve},
         router,
     },
@@ -46,6 +46,12 @@ async fn operations_answer_as_over_http() {
         ("channels", String::new(), "/v1/channels"),
         ("connections", json!({"user": "kim"}).to_string(), "/v1/connections?user=kim"),
         ("connection", json!({"id": id}).to_string(), &format!("/v1/connections/{id}")),
+        (
+            "messages",
+            json!({"channel": "room:1", "since": 1000, "order": "desc"}).to_string(),
+            "/v1/channels/room:1/messages?since=1970-01-01T00:00:01Z&order=desc",
+        ),
+        ("messages", json!({"channel": "room:1"}).to_string(), "/v1/channels/room:1/messages"),
         ("stats", "{}".to_owned(), "/v1/stats"),
     ] {
         let over_http = cluster.get(path).await.ok();
@@ -67,6 +73,9 @@ async fn errors_are_objects() {
         ("channels", r#"{"limit":0}"#, "bad_request"),
         ("disconnect", "{}", "bad_request"),
         ("disconnect", r#"{"connection":"7"}"#, "invalid_name"),
+        ("messages", "{}", "bad_request"),
+        ("messages", r#"{"channel":"room:1","til":1}"#, "bad_request"),
+        ("messages", r#"{"channel":"venue:1"}"#, "no_history"),
         ("stats", r#"{"all":true}"#, "bad_request"),
     ] {
         let answer = ask(&cluster, operation, body).await;
@@ -107,9 +116,14 @@ async fn the_embedded_bus_carries_messages_and_questions() {
         hub: Arc::new(Hub::new(Arc::clone(&backends.bus), linger)),
         bus: backends.bus,
         presence: backends.presence,
+        roster: backends.roster,
         sessions: backends.sessions,
+        log: backends.log,
+        queue: backends.queue,
+        turns: Turns::default(),
         rules: Arc::clone(&cluster.deps.rules),
         api_keys: Arc::clone(&cluster.deps.api_keys),
+        verifier: Arc::clone(&cluster.deps.verifier),
         tracing: Arc::clone(&cluster.deps.tracing),
         node: cluster.deps.node.clone(),
     });

@@ -1,6 +1,9 @@
 mod cluster;
+mod commands;
 mod fakes;
+mod history;
 mod http;
 mod inbox;
+mod members;
 mod publish;
 mod support;

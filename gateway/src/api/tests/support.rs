@@ -9,21 +9,21 @@ use axum::{
 };
 use broker_backends::EmbeddedOptions;
 use broker_core::{
-    CloseCode, ConnectionId, Interest, NodeId, Timestamp,
-    access::{NamespaceRules, Namespaces},
+    CloseCode, ConnectionId, History, Interest, NodeId, Timestamp,
+    access::{NamespaceRules, Namespaces, Rule, Term},
     name::ChannelName,
     ports::{ConnectionInfo, Lease, Presence as _, PresenceChange},
     session::{Limits, Rules},
 };
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tower::ServiceExt as _;
 
-use super::fakes::{NoSocket, TestBus, TestStore};
+use super::fakes::{NoSocket, TestBus, TestLog, TestStore};
 use crate::{
-    api::{Deps, router},
-    auth::ApiKeys,
-    config::{ApiKeyEntry, Scope, secret::KeyHash},
+    api::{Deps, Turns, router},
+    auth::{ApiKeys, Verifier, mint::mint},
+    config::{Algorithm, ApiKeyEntry, Auth, Config, Key, Scope, Secret, secret::KeyHash},
     hub::Hub,
     outbox::Outbox,
     telemetry::Tracing,
@@ -32,6 +32,8 @@ use crate::{
 pub(super) const PUBLISH_KEY: &str = "ffk_publish";
 pub(super) const OTHER_KEY: &str = "ffk_other";
 pub(super) const ADMIN_KEY: &str = "ffk_admin";
+/// Of the namespaces `room` and `user`.
+pub(super) const HISTORY: History = History { size: 5, ttl: Duration::from_secs(60) };
 /// Largest message.
 pub(super) const MESSAGE_BYTES: usize = 1024;
 
@@ -39,27 +41,39 @@ pub(super) const MESSAGE_BYTES: usize = 1024;
 pub(super) struct Cluster {
     pub(super) bus: Arc<TestBus>,
     pub(super) store: Arc<TestStore>,
+    pub(super) log: Arc<TestLog>,
     pub(super) deps: Arc<Deps>,
     pub(super) router: Router,
 }
 
 impl Cluster {
     pub(super) async fn new() -> Self {
-        let backends = broker_backends::embedded(&EmbeddedOptions::default()).await;
+        let rules = rules();
+        let declared = rules.namespaces.declared.iter();
+        let histories = declared.filter_map(|(name, it)| Some((name.clone(), it.history.clone()?)));
+        let options =
+            EmbeddedOptions { histories: histories.collect(), ..EmbeddedOptions::default() };
+        let backends = broker_backends::embedded(&options).await;
         let bus = Arc::new(TestBus::new());
         let store = Arc::new(TestStore::new(backends.presence, backends.sessions));
+        let log = Arc::new(TestLog::new(backends.log, backends.bus));
         let node: NodeId = "a".parse().unwrap();
         let deps = Arc::new(Deps {
             bus: Arc::<TestBus>::clone(&bus),
             presence: Arc::<TestStore>::clone(&store),
+            roster: backends.roster,
             sessions: Arc::<TestStore>::clone(&store),
+            log: Arc::<TestLog>::clone(&log),
+            queue: None,
+            turns: Turns::default(),
             hub: hub(&bus),
-            rules: Arc::new(rules()),
+            rules: Arc::new(rules),
             api_keys: Arc::new(api_keys()),
+            verifier: Arc::new(Verifier::new(&auth()).unwrap()),
             tracing: Arc::new(Tracing::disabled()),
             node: node.clone(),
         });
-        let cluster = Self { bus, store, router: router(Arc::clone(&deps)), deps };
+        let cluster = Self { bus, store, log, router: router(Arc::clone(&deps)), deps };
         cluster.enter(node, Arc::clone(&cluster.deps.hub)).await;
         cluster
     }
@@ -118,12 +132,15 @@ impl Cluster {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status: parts.status, headers: parts.headers, json, body }
+        ask(self.router.clone(), request).await
     }
+}
+
+pub(super) async fn ask(router: Router, request: Request<Body>) -> Answer {
+    let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    Answer { status: parts.status, headers: parts.headers, json, body }
 }
 
 pub(super) struct Answer {
@@ -184,8 +201,15 @@ fn hub(bus: &Arc<TestBus>) -> Arc<Hub> {
 }
 
 fn rules() -> Rules {
-    let declared =
-        ["venue", "orders"].map(|name| (name.parse().unwrap(), NamespaceRules::default()));
+    let history = Some(HISTORY);
+    let subscribe = Rule(vec![Term::Authenticated]);
+    let rules = [
+        ("venue", NamespaceRules { presence: true, ..Default::default() }),
+        ("orders", NamespaceRules::default()),
+        ("room", NamespaceRules { history: history.clone(), subscribe, ..Default::default() }),
+        ("user", NamespaceRules { history, ..Default::default() }),
+    ];
+    let declared = rules.map(|(name, rules)| (name.parse().unwrap(), rules));
     Rules {
         namespaces: Namespaces { declared: declared.into(), ..Namespaces::default() },
         limits: Limits {
@@ -200,6 +224,21 @@ fn rules() -> Rules {
         },
         anonymous: false,
     }
+}
+
+fn auth() -> Auth {
+    Auth { keys: vec![signing_key()], ..Config::dev().auth }
+}
+
+fn signing_key() -> Key {
+    let material = Secret::new("0123456789abcdef0123456789abcdef".to_owned());
+    Key { kid: None, algorithm: Algorithm::HS256, material }
+}
+
+/// A good token of the user.
+pub(super) fn token(user: &str) -> String {
+    let claims = Map::from_iter([("sub".to_owned(), user.into())]);
+    mint(&signing_key(), claims, Duration::from_secs(60)).unwrap().reveal().to_owned()
 }
 
 fn api_keys() -> ApiKeys {

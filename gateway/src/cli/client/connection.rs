@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use broker_core::{
     CloseCode,
     code::Retry,
-    session::{Command, Request, Token},
+    session::{Acks, Command, Request, Resumption, Token},
 };
 use broker_protocol::{
     native::{
@@ -100,7 +100,9 @@ impl Connection {
         let (socket, _) =
             opening.await.map_err(|_| ClientError::Timeout)?.map_err(opening_error)?;
         let mut connection = Self { socket, next_id: 1, early: VecDeque::new() };
-        connection.ask(Command::Connect { token }).await?;
+        connection
+            .ask(Command::Connect { token, acks: Acks::default(), session: Resumption::Never })
+            .await?;
         Ok(connection)
     }
 

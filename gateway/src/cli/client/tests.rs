@@ -1,8 +1,11 @@
 //! Against a server that says what a test wants.
 
 use broker_core::{
-    CloseCode, ConnectionId, ErrorCode, MessageId, Timestamp,
-    session::{Connected, Failure, Outgoing, Reply, Request},
+    CloseCode, ConnectionId, Epoch, ErrorCode, MessageId, Offset, Position, Timestamp,
+    history::Start,
+    message::Stored,
+    ports::Accepted,
+    session::{Connected, Failure, Outgoing, Reply, Request, Rewind},
 };
 use broker_protocol::native;
 use bytes::BytesMut;
@@ -80,6 +83,7 @@ fn message(text: &str) -> Message {
         event: None,
         data: data(text),
         time: Timestamp(1_700_000_000_000),
+        stored: None,
         options: None,
     }
 }
@@ -92,6 +96,8 @@ fn connected() -> Say {
         channels: Vec::new(),
         ping_interval: std::time::Duration::from_secs(25),
         message_bytes: 65536,
+        resumed: false,
+        session: None,
     })))
 }
 
@@ -104,8 +110,14 @@ fn server(url: String) -> ServerArguments {
 }
 
 fn sub(url: String, count: u64) -> SubArguments {
-    let channels = vec!["venue:42".to_owned()];
-    SubArguments { channels, pattern: false, count: Some(count), server: server(url) }
+    SubArguments {
+        channels: vec!["venue:42".to_owned()],
+        pattern: false,
+        since: None,
+        rewind: None,
+        count: Some(count),
+        server: server(url),
+    }
 }
 
 fn publication(url: String) -> PubArguments {
@@ -120,13 +132,16 @@ fn no_token() -> Environment {
 #[tokio::test]
 async fn a_publish_sends_the_token_first_and_waits_for_the_acknowledgement() {
     let url = serve(|command| match command {
-        Command::Connect { token } => {
+        Command::Connect { token, .. } => {
             assert_eq!(token.as_ref().unwrap().reveal(), "secret-token");
             vec![connected()]
         }
         Command::Publish(publish) => {
             assert_eq!(publish.data, data("{\"open\":true}"));
-            vec![Say::Answer(Outgoing::Published { message: MessageId::random(1) })]
+            vec![Say::Answer(Outgoing::Published {
+                message: MessageId::random(1),
+                accepted: Accepted::default(),
+            })]
         }
         other => panic!("unexpected {other:?}"),
     });
@@ -137,16 +152,37 @@ async fn a_publish_sends_the_token_first_and_waits_for_the_acknowledgement() {
 #[tokio::test]
 async fn a_subscription_ends_after_the_wanted_number_even_where_messages_precede_the_answer() {
     let url = serve(|command| match command {
-        Command::Connect { token: None } => vec![connected()],
-        Command::Subscribe { interest } => vec![
+        Command::Connect { token: None, .. } => vec![connected()],
+        Command::Subscribe { interest, .. } => vec![
             Say::Message("1"),
-            Say::Answer(Outgoing::Subscribed { interest: interest.clone() }),
+            Say::Answer(Outgoing::Subscribed { interest: interest.clone(), start: None }),
             Say::Message("2"),
             Say::Message("3"),
         ],
         other => panic!("unexpected {other:?}"),
     });
     assert_eq!(subscribe(sub(url.await, 3), &no_token()).await, Exit::Success);
+}
+
+#[tokio::test]
+async fn a_subscription_may_begin_in_the_past() {
+    let position: Position = "18a3f2.4711.9d0c31aa".parse().unwrap();
+    let rewind = Some(Rewind::Messages(3));
+    let asked = Since { position: Some(position), age: None, rewind };
+    let url = serve(move |command| match command {
+        Command::Connect { .. } => vec![connected()],
+        Command::Subscribe { interest, since } => {
+            assert_eq!(since.as_deref(), Some(&asked));
+            let start = Some(Start { position, recovered: Some(false), replayed: 1 });
+            vec![
+                Say::Answer(Outgoing::Subscribed { interest: interest.clone(), start }),
+                Say::Message("1"),
+            ]
+        }
+        other => panic!("unexpected {other:?}"),
+    });
+    let arguments = SubArguments { since: Some(position), rewind, ..sub(url.await, 1) };
+    assert_eq!(subscribe(arguments, &no_token()).await, Exit::Success);
 }
 
 #[tokio::test]
@@ -197,6 +233,9 @@ fn a_message_is_one_line_of_json() {
     message.data = Data::Binary(Bytes::from_static(b"\0\xff"));
     message.event = Some("open".parse().unwrap());
     assert!(line(&message).contains("\"event\":\"open\",\"base64\":\"AP8=\""));
+    message.stored = Some(Stored { epoch: Epoch(1), offset: Offset(2), previous: None });
+    let position = message.position().unwrap();
+    assert!(line(&message).ends_with(&format!("\"position\":\"{position}\"}}")));
 }
 
 #[test]

@@ -1,12 +1,20 @@
 //! `[namespaces.NAME]` and `[connect]`
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use broker_core::access::{ChannelTemplate, NamespaceRules, Namespaces, Rule, Term};
+use broker_core::{
+    History,
+    access::{ChannelTemplate, NamespaceRules, Namespaces, Rule, Term},
+    history::Queue,
+    name::PRESENCE_NAMESPACE,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{problems::Checks, text::Text};
+use crate::config::{
+    problems::Checks,
+    text::{self, Text},
+};
 
 /// The namespace whose rules hold for all that are not declared.
 const FALLBACK: &str = "*";
@@ -17,7 +25,7 @@ pub(crate) type RawNamespaces = BTreeMap<String, RawRules>;
 /// Who may do what in one namespace, the first segment of a channel name. `[namespaces."*"]` has
 /// the rules for all namespaces that are not declared; without it, those can be used by nobody.
 ///
-/// Each option is a list of terms, one of which is enough; with an empty list, nobody may. The
+/// A rule is a list of terms, one of which is enough; with an empty list, nobody may. The
 /// terms are `anyone`, `authenticated`, `granted` (the token's own claim, see
 /// `auth.claims.grants`), `role:NAME`, `user:ID`, `user:{1}`, `claim:NAME=VALUE` and
 /// `claim:NAME={1}`, where `{1}` is the channel's segment with that number and the namespace has
@@ -34,6 +42,58 @@ pub(crate) struct RawRules {
     pub(crate) publish: Vec<Text<Term>>,
     /// Who may send requests to services.
     pub(crate) request: Vec<Text<Term>>,
+    /// The messages that are kept of each channel, for those who come later or come back; without
+    /// this table, none are. In a cluster they are in a JetStream stream of the namespace, else in
+    /// memory. Only for namespaces that are declared by their name, so not for `"*"`.
+    pub(crate) history: Option<RawHistory>,
+    /// Messages to `user:ID` that no connection of the user has acknowledged: they are there on the
+    /// user's next connect, on whichever gateway. In a cluster the messages are in a JetStream
+    /// stream, and what is pending of them in Redis; else both are in memory. Only for
+    /// `[namespaces.user]`, which then has no `history` of its own.
+    pub(crate) queue: Option<RawQueue>,
+    /// Whether account is kept of who is subscribed to each channel, and told on `presence:` with
+    /// the channel's name who joins and leaves. It costs the store a write for each `subscribe`
+    /// and `unsubscribe`. In `[namespaces.user]`, it tells who is online.
+    pub(crate) presence: bool,
+    /// Who may see who is in a channel; without it, those who may subscribe.
+    pub(crate) members: Option<Vec<Text<Term>>>,
+}
+
+/// What waits for users who are away.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawQueue {
+    /// Most messages that wait for one user: 1 to 1000. With more, the oldest are dropped; the
+    /// user is told how many.
+    pub(crate) size: usize,
+    /// For how long a message waits: 10 seconds or more.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) ttl: Duration,
+}
+
+impl Default for RawQueue {
+    fn default() -> Self {
+        Self { size: 100, ttl: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// What is kept of each channel.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawHistory {
+    /// How many messages, the newest: 1 to 10000.
+    pub(crate) size: usize,
+    /// How long each is kept at most: 10 seconds or more.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) ttl: Duration,
+}
+
+impl Default for RawHistory {
+    fn default() -> Self {
+        Self { size: 100, ttl: Duration::from_secs(3600) }
+    }
 }
 
 /// What happens when a client connects.
@@ -56,13 +116,36 @@ pub(in crate::config) fn resolve(
         ..Namespaces::default()
     };
     for (name, rules) in raw {
+        let queue = rules.queue.and_then(|raw| queue(&name, &raw, checks));
+        let history = match (&queue, rules.history) {
+            (Some(queue), None) => Some(queue.history()),
+            (Some(_), Some(_)) => {
+                let text = "a namespace with a queue keeps what the queue needs: leave this out";
+                checks.fail(&format!("namespaces.{name}.history"), text);
+                None
+            }
+            (None, raw) => raw.and_then(|raw| history(&name, &raw, checks)),
+        };
         let rules = NamespaceRules {
             subscribe: rule(rules.subscribe),
             wildcard: rule(rules.wildcard),
             publish: rule(rules.publish),
             request: rule(rules.request),
+            history,
+            queue,
+            presence: rules.presence,
+            members: rules.members.map(rule),
         };
+        if name == PRESENCE_NAMESPACE {
+            let why = "this namespace is the server's own: set `presence` in others";
+            checks.fail(&format!("namespaces.{name}"), why);
+        }
         if name == FALLBACK {
+            if rules.history.is_some() {
+                let text =
+                    "only a namespace that is declared by its name can have history: leave it out";
+                checks.fail("namespaces.*.history", text);
+            }
             namespaces.fallback = Some(rules);
             continue;
         }
@@ -75,6 +158,43 @@ pub(in crate::config) fn resolve(
         }
     }
     namespaces
+}
+
+/// Most messages that a channel's log keeps: it is read as a whole.
+const MAX_HISTORY: usize = 10_000;
+/// Most messages that wait for one user: Redis looks through all of them for each that comes.
+const MAX_QUEUE: usize = 1_000;
+/// Shorter than this, what is missed would be gone before it is noticed.
+const MIN_TTL: Duration = Duration::from_secs(10);
+
+fn history(namespace: &str, raw: &RawHistory, checks: &mut Checks<'_>) -> Option<History> {
+    let key = format!("namespaces.{namespace}.history");
+    if !(1..=MAX_HISTORY).contains(&raw.size) {
+        checks.fail(&format!("{key}.size"), format!("write 1 to {MAX_HISTORY}"));
+        return None;
+    }
+    if raw.ttl < MIN_TTL {
+        checks.fail(&format!("{key}.ttl"), "write at least \"10s\"");
+        return None;
+    }
+    Some(History { size: raw.size, ttl: raw.ttl })
+}
+
+fn queue(namespace: &str, raw: &RawQueue, checks: &mut Checks<'_>) -> Option<Queue> {
+    let key = format!("namespaces.{namespace}.queue");
+    if namespace != "user" {
+        checks.fail(&key, "only users have offline queues: write [namespaces.user.queue]");
+        return None;
+    }
+    if !(1..=MAX_QUEUE).contains(&raw.size) {
+        checks.fail(&format!("{key}.size"), format!("write 1 to {MAX_QUEUE}"));
+        return None;
+    }
+    if raw.ttl < MIN_TTL {
+        checks.fail(&format!("{key}.ttl"), "write at least \"10s\"");
+        return None;
+    }
+    Some(Queue { size: raw.size, ttl: raw.ttl })
 }
 
 fn rule(terms: Vec<Text<Term>>) -> Rule {

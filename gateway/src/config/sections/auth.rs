@@ -118,7 +118,8 @@ pub(crate) struct Claims {
     /// Further claims for the rules of `namespaces` and the templates of `connect.channels`.
     pub(crate) keep: Vec<String>,
     /// Claim with what the token itself grants, for rules with the term `granted`: an object such
-    /// as `{"subscribe": ["venue:42"], "wildcard": ["orders:*"], "publish": [], "request": []}`.
+    /// as `{"subscribe": ["venue:42"], "wildcard": ["orders:*"], "publish": [], "request": [],
+    /// "members": []}`.
     pub(crate) grants: String,
 }
 

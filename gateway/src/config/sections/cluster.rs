@@ -189,7 +189,7 @@ impl RawRedis {
     }
 }
 
-/// How gateways know of each other's connections.
+/// How gateways know of each other's connections, and of who is in which channel.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Presence {
@@ -202,17 +202,32 @@ pub(crate) struct Presence {
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) renew: Duration,
+    /// How long after their last connection a user has not left a channel yet: a reconnect within
+    /// it goes unnoticed. What a dead gateway held leaves without it.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) grace: Duration,
+    /// For how long it is kept when a user was last seen, where `namespaces.user` has presence.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) last_seen: Duration,
 }
 
 impl Default for Presence {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(15), renew: Duration::from_secs(5) }
+        Self {
+            lease: Duration::from_secs(15),
+            renew: Duration::from_secs(5),
+            grace: Duration::from_secs(5),
+            last_seen: Duration::from_hours(30 * 24),
+        }
     }
 }
 
 impl Presence {
     pub(in crate::config) fn check(&self, checks: &mut Checks<'_>) {
         checks.positive("presence.renew", self.renew);
+        checks.positive("presence.last_seen", self.last_seen);
         if self.renew * 2 > self.lease {
             checks.fail(
                 "presence.renew",

@@ -37,7 +37,8 @@ pub(crate) struct Http {
     /// proxies: leave it off where clients can send `connect`, a header or a subprotocol.
     pub(crate) query_token: bool,
     /// Whether the HTTP API `/v1` is also served on the public listeners. It needs an API key or
-    /// an authorised token there too.
+    /// an authorised token there too. What clients without WebSocket use, such as `/v1/sse`, is
+    /// served in any case.
     pub(crate) public_api: bool,
     /// Longest time from the opening of a TCP connection to the end of its request headers.
     #[serde(with = "text::duration")]

@@ -84,8 +84,8 @@ impl Limits {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Heartbeat {
-    /// Silence of a client after which it is pinged. Keep it below the idle timeouts of the
-    /// proxies in between; many have 60 s.
+    /// Silence of a client after which it is pinged, and the longest that a long poll waits. Keep
+    /// it below the idle timeouts of the proxies in between; many have 60 s.
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) interval: Duration,

@@ -6,9 +6,11 @@
 pub(crate) mod access;
 pub(crate) mod auth;
 pub(crate) mod cluster;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod process;
+pub(crate) mod session;
 pub(crate) mod websocket;
 
 use schemars::JsonSchema;
@@ -23,11 +25,13 @@ pub(crate) struct Raw {
     pub(crate) auth: auth::RawAuth,
     pub(crate) namespaces: access::RawNamespaces,
     pub(crate) connect: access::RawConnect,
+    pub(crate) history: history::HistoryStorage,
     pub(crate) limits: limits::Limits,
     pub(crate) heartbeat: limits::Heartbeat,
     pub(crate) nats: cluster::RawNats,
     pub(crate) redis: cluster::RawRedis,
     pub(crate) presence: cluster::Presence,
+    pub(crate) session: session::Session,
     pub(crate) drain: limits::Drain,
     pub(crate) telemetry: process::Telemetry,
     pub(crate) testing: process::Testing,

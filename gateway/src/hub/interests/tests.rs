@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::{
-    Message,
-    message::Data,
-    ports::{PublishError, RequestError, ServiceRequest},
+    Message, NodeId,
+    message::{Data, Publisher},
+    ports::{Accepted, PublishError, RequestError, ServiceRequest},
 };
 use bytes::Bytes;
 
@@ -37,8 +37,12 @@ impl Bus for CountingBus {
         self.asked.lock().push(format!("-{interest}"));
     }
 
-    fn publish(&self, _: Message) -> BoxFuture<'static, Result<(), PublishError>> {
-        Box::pin(future::ready(Ok(())))
+    fn publish(
+        &self,
+        _: Message,
+        _: Publisher,
+    ) -> BoxFuture<'static, Result<Accepted, PublishError>> {
+        Box::pin(future::ready(Ok(Accepted::default())))
     }
 
     fn request(&self, _: ServiceRequest) -> BoxFuture<'static, Result<Data, RequestError>> {
@@ -54,6 +58,15 @@ impl Bus for CountingBus {
         Box::pin(future::ready(Ok(Vec::new())))
     }
 
+    fn ask_gateway(
+        &self,
+        _: NodeId,
+        _: Bytes,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
+        Box::pin(future::ready(Ok(None)))
+    }
+
     fn is_connected(&self) -> bool {
         true
     }
@@ -65,7 +78,7 @@ fn set_up() -> (Arc<CountingBus>, Arc<Interests>, Interest) {
     let bus = Arc::new(CountingBus::default());
     let interests = Arc::new(Interests::new(Arc::clone(&bus) as Arc<dyn Bus>, LINGER));
     let tidying = Arc::clone(&interests);
-    tokio::spawn(async move { tidying.tidy().await });
+    tokio::spawn(async move { tidying.tidy(|_| {}).await });
     (bus, interests, Interest::Channel("venue:1".parse().unwrap()))
 }
 

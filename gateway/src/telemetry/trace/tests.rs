@@ -88,6 +88,7 @@ fn message(trace: Option<&str>) -> Message {
         event: None,
         data: Data::Json(JsonText::from_checked("true".into())),
         time: clock::wall(),
+        stored: None,
         options,
     }
 }

@@ -1,0 +1,48 @@
+//! What a connection knows of the other side before it has spoken.
+
+use axum::http::{HeaderMap, header};
+
+/// What is kept of a client's name for itself, in bytes.
+const USER_AGENT_BYTES: usize = 120;
+
+/// The other side.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    pub(super) transport: Transport,
+    /// What it calls itself, until the directory knows.
+    pub(super) user_agent: Option<Box<str>>,
+}
+
+/// What carries the frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Transport {
+    #[default]
+    WebSocket,
+    /// Server-sent events, and POST.
+    Sse,
+    /// HTTP long polling: for one request.
+    Poll,
+}
+
+impl Transport {
+    /// As operators and metrics name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl Client {
+    /// Who comes with a request.
+    pub(crate) fn of(headers: &HeaderMap, transport: Transport) -> Self {
+        let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Self { transport, user_agent: user_agent.map(|text| cut(text).into()) }
+    }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(USER_AGENT_BYTES)]
+}
