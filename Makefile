@@ -30,6 +30,12 @@ cluster: ## Run NATS, Redis and three gateways as local processes, until Ctrl-C
 	cargo build --release $(LOCKED) -p gateway
 	scripts/cluster.sh
 
+.PHONY: demo-offline
+demo-offline: ## Show that messages wait for a user who is away, and survive a killed gateway
+	@scripts/tools.sh redis nats python
+	cargo build $(LOCKED) -p gateway
+	.tools/venv/bin/python e2e/demo_offline.py
+
 .PHONY: test
 test: ## Run all that CI runs, with one summary line at the end
 	@MAKE='$(MAKE)' scripts/parts.sh $(PARTS)
@@ -70,6 +76,12 @@ unit: ## Run the Rust tests; they start NATS and Redis themselves
 e2e: build ## Drive the built gateway with other people's clients
 	@scripts/tools.sh redis nats node python
 	.tools/venv/bin/python -m pytest e2e
+
+.PHONY: chaos
+chaos: build ## Break servers under traffic and check the contract (SECONDS=60 SEED=… FAULTS=a,b)
+	@scripts/tools.sh redis nats python
+	cd e2e && ../.tools/venv/bin/python -m chaos --seconds $(or $(SECONDS),60) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
 
 .PHONY: autobahn
 autobahn: build ## Run the Autobahn WebSocket conformance suite against the gateway

@@ -1,7 +1,9 @@
 """Real processes for black-box tests: servers, gateways, and a way to wait that is no sleep."""
 
+import contextlib
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -17,10 +19,17 @@ CONFIG = TOP / "e2e" / "fanfare.toml"
 FANFARE = os.environ.get("FANFARE_BIN", str(TOP / "target" / "debug" / "fanfare"))
 ENVIRONMENT = os.environ | {"PATH": f"{TOP / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
+given_ports = set()
+
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """Not of those that connections get by themselves: a server that is started anew must find it free."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if port not in given_ports:
+                given_ports.add(port)
+                return port
 
 
 def wait_until(condition, what, deadline=10.0):
@@ -45,9 +54,9 @@ def http_status(url):
         return error.code
 
 
-def node(script, *arguments):
+def node(script, *arguments, options=()):
     """Runs e2e/node/SCRIPT to its end and returns what it printed."""
-    command = ["node", TOP / "e2e" / "node" / script, *arguments]
+    command = ["node", *options, TOP / "e2e" / "node" / script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, f"{script} failed:\n{done.stdout}{done.stderr}"
     return done.stdout
@@ -163,6 +172,8 @@ class RedisServer(Process):
 class Gateway(Process):
     """`fanfare serve`: embedded, or in a cluster when given NATS and Redis."""
 
+    config, flags = CONFIG, ()
+
     def __init__(self, directory, name="gateway", nats=None, redis=None, settings=None):
         super().__init__(name, directory)
         self.nats, self.redis, self.settings = nats, redis, settings or {}
@@ -173,7 +184,7 @@ class Gateway(Process):
     def command(self):
         backends = ["--nats", self.nats.url, "--redis", self.redis.url] if self.nats else []
         listeners = ["--listen", self.public, "--admin-listen", self.admin]
-        return [FANFARE, "serve", "--config", CONFIG, *listeners, *backends]
+        return [FANFARE, "serve", "--config", self.config, *listeners, *backends, *self.flags]
 
     def environment(self):
         """`settings` by configuration key: {"limits.queue_bytes": 65536}."""

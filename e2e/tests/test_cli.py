@@ -41,6 +41,20 @@ def test_what_is_published_is_printed(embedded_site, chat):
     assert second["data"] == "no JSON"
 
 
+def test_a_subscription_may_begin_in_the_past(embedded_site, unique):
+    room, server = f"room:{unique}", ["--server", embedded_site.first.websocket_url]
+    stored = [fanfare("pub", room, number, *server, **ALICE).stderr for number in range(3)]
+    position = stored[0].removeprefix("stored at ").strip()
+    for past in [["--since", position], ["--rewind", "2"], ["--since", "1.1", "--rewind", "2"]]:
+        done = fanfare("sub", room, *past, "--count", "2", *server, **ALICE)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [line["data"] for line in lines] == [1, 2], done
+        assert stored[1] == f"stored at {lines[0]['position']}\n"
+        assert ("not everything" in done.stderr) == ("1.1" in past)
+    done = fanfare("sub", room, "--rewind", "10m", "--count", "3", *server, **ALICE)
+    assert done.stdout.count("\n") == 3
+
+
 def test_the_token_may_stand_in_a_file(embedded_site, connect, chat, tmp_path):
     client = connect(embedded_site.first).subscribe(chat)
     file = tmp_path / "token"
