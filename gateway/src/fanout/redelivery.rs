@@ -48,13 +48,17 @@ impl Fanout {
         }
         let now = clock::now();
         let mut feed = channel.lock();
-        if let Some(replay) = feed.replay((now.instant, now.wall), &channel.history, wanted) {
-            let mut messages = replay.messages;
-            messages.retain(|message| !channel.has_waited_out(message, now.wall));
-            self.metrics.history.redelivered.inc_by(messages.len() as u64);
-            self.give_out_again(&via, &messages);
-        }
+        let given = feed.position();
+        let replay = feed.replay((now.instant, now.wall), &channel.history, wanted);
+        let mut messages = replay.map_or(Vec::new(), |replay| replay.messages);
+        messages.retain(|message| !channel.has_waited_out(message, now.wall));
+        self.metrics.history.redelivered.inc_by(messages.len() as u64);
+        self.give_out_again(&via, &messages);
+        let nothing_waits = messages.is_empty();
         drop(feed);
-        channel.wait_anew(now.instant);
+        match given {
+            Some(given) if nothing_waits => channel.settle(given),
+            _ => channel.wait_anew(now.instant),
+        }
     }
 }

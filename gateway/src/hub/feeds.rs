@@ -123,9 +123,10 @@ impl ChannelFeed {
         Ok(())
     }
 
-    /// How long messages have waited for their acknowledgement.
+    /// How long messages have waited for their acknowledgement; `None` where none do.
     pub(crate) fn unacknowledged_for(&self, now: Instant) -> Option<Duration> {
-        let given = self.lock().position()?;
+        // Without a message there, the channel is empty.
+        let given = self.lock().position().filter(|given| given.fingerprint.is_some())?;
         let mut standing = self.queue.as_ref()?.lock();
         let done = standing
             .acknowledged
@@ -145,6 +146,13 @@ impl ChannelFeed {
     pub(crate) fn wait_anew(&self, now: Instant) {
         if let Some(standing) = &self.queue {
             standing.lock().waiting = Some(now);
+        }
+    }
+
+    /// Nothing up to here waits any more: it was acknowledged elsewhere, or is too old.
+    pub(crate) fn settle(&self, position: Position) {
+        if let Some(standing) = &self.queue {
+            standing.lock().acknowledged = Some(position);
         }
     }
 
