@@ -3,7 +3,7 @@
 //! The bus delivers at most once. What it brings of such a channel says which message came before
 //! it, so a hole shows, and is filled from the log before anything else is given out. A hole at
 //! the end shows only by a look at the log's top ([`Feed::check`]). New subscribers start from a
-//! [`Window`](window) of the log's newest messages, which goes on with the feed: what is in it and
+//! window of the log's newest messages, which goes on with the feed: what is in it and
 //! what comes live meet without a seam.
 
 mod window;

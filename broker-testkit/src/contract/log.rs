@@ -1,4 +1,4 @@
-//! The laws of [`Log`](broker_core::ports::Log), and of [`Bus`](broker_core::ports::Bus) where
+//! The laws of [`Log`], and of [`Bus`](broker_core::ports::Bus) where
 //! there is history.
 //!
 //! The first gateway given listens, the last one publishes; the log is the listener's.

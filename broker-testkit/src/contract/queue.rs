@@ -12,7 +12,7 @@ use broker_core::{
 pub use model::any_calls_do_as_the_model;
 
 /// Makes a test of each law; `$make` is a future that gives `(Arc<dyn OfflineQueue>, anything)`,
-/// where the queue takes [`SIZE`](contract::queue::SIZE) messages of a user.
+/// where the queue takes [`SIZE`] messages of a user.
 #[macro_export]
 macro_rules! queue_contract {
     ($make:expr) => {

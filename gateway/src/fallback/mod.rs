@@ -3,7 +3,7 @@
 //! Both drive an ordinary connection through a [pipe](crate::socket::pipe): its session, queue and
 //! limits are those of every other. Any gateway will do for any request.
 //!
-//! 1. [`line`]: the client's end of a connection, read as [objects](object); [`repeats`]: which of
+//! 1. [`mod@line`]: the client's end of a connection, read as [objects](object); [`repeats`]: which of
 //!    them it has got before.
 //! 2. [`wanted`]: what a request subscribes it to.
 //! 3. [`sse`] and [`poll`]: how they are told; [`cursor`]: how a client that comes back says what
