@@ -346,8 +346,10 @@ pub struct QueueFigures {
 /// - What a gateway wrote is listed only while its lease lives.
 /// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
 pub trait Presence: Send + Sync + Debug {
-    /// Says that a gateway lives, for [`Lease::ttl`] from now, with its figures. Says whether its
-    /// lease has lived until now; if not, what is noted of it may have been removed.
+    /// Says that a gateway lives, for [`Lease::ttl`] from now, with its figures. Says whether the
+    /// store is sure to have what was noted of the gateway before; not if its lease has not lived
+    /// until now, for then it may have been swept, nor if the store was reached anew, for then it
+    /// may be one that lags behind. The caller then tells everything anew.
     fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Notes connections that came or went, in order.

@@ -15,10 +15,11 @@ use fred::{
     types::{Expiration, SetOptions},
 };
 use futures_util::future::try_join_all;
+use parking_lot::Mutex;
 
 use super::{
     record::{self, millis},
-    store::Store,
+    store::{Reconnects, Store},
 };
 
 /// Connections per step of a call that touches many.
@@ -30,6 +31,8 @@ const SWEEP_MS: i64 = 30_000;
 #[derive(Debug)]
 pub(crate) struct RedisPresence {
     store: Store,
+    /// Since the last lease was given.
+    reconnects: Mutex<Reconnects>,
 }
 
 /// A page of a gateway's hash.
@@ -43,7 +46,8 @@ struct Scanned {
 
 impl RedisPresence {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+        let reconnects = Mutex::new(store.reconnects());
+        Self { store, reconnects }
     }
 
     fn client(&self) -> Result<&WithOptions<Client>, StoreError> {
@@ -208,7 +212,8 @@ impl RedisPresence {
         let (text, expiry) = (record::write_lease(lease), Some(Expiration::PX(expiry)));
         let before: Option<String> =
             self.store.step(client.set(key, text, expiry, None, true)).await?;
-        Ok(before.is_some())
+        let reached_anew = self.reconnects.lock().any();
+        Ok(before.is_some() && !reached_anew)
     }
 
     async fn page(&self, cursor: Option<&str>, limit: usize) -> Result<ConnectionPage, StoreError> {

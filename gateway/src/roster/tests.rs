@@ -237,6 +237,25 @@ async fn nobody_joins_twice_because_the_store_forgot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_left_does_not_stay_because_the_store_has_gone_back() {
+    let mut gateway = Gateway::new().await;
+    let (ann, bob) = (gateway.connect(1, "ann"), gateway.connect(2, "bob"));
+    gateway.subscribe(&ann, "venue:1");
+    gateway.subscribe(&bob, "venue:1");
+    gateway.keep().await;
+    let before = gateway.keeper.book.all_told(10).remove(0);
+    gateway.leave(&bob, "venue:1");
+    gateway.keep().await;
+    gateway.told();
+    gateway.store.note("a".parse().unwrap(), before).await.unwrap();
+    assert_eq!(gateway.count("venue:1").await, (2, 2));
+    gateway.keeper.doubt.raise();
+    gateway.keep().await;
+    assert_eq!(gateway.count("venue:1").await, (2, 1), "bob may come back yet");
+    assert_eq!(gateway.told(), [""; 0], "ann neither left nor joined");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_came_and_went_while_notes_were_lost_does_not_come_back() {
     let mut gateway = Gateway::new().await;
     let (ann, bob) = (gateway.connect(1, "ann"), gateway.connect(2, "bob"));
