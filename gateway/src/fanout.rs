@@ -12,6 +12,7 @@ use std::{
     cell::OnceCell,
     collections::{HashMap, VecDeque},
     hash::{DefaultHasher, Hash, Hasher},
+    iter,
     ops::Range,
     sync::Arc,
     time::Duration,
@@ -115,12 +116,15 @@ struct GapLog {
     unlogged: u64,
 }
 
+/// A message that is a block of its own.
+type Single<'a> = Block<iter::Once<&'a Message>>;
+
 /// One of the copies of a message to several targets.
 struct TargetCopy<'a> {
     via: &'a Interest,
     /// The same for all copies.
     message: u64,
-    frame: &'a Block,
+    frame: &'a Single<'a>,
     /// Who is subscribed to a target named before this one, and since when.
     earlier: HashMap<ConnectionId, Instant>,
 }
@@ -183,9 +187,10 @@ impl Fanout {
         touched: &mut Touched,
     ) -> u64 {
         let block = Block::new(run.clone());
-        let copies: OnceCell<Vec<(Print, Block)>> = OnceCell::new();
-        let make_copies =
-            || run.clone().map(|message| (Print::of(message), Block::new([message]))).collect();
+        let copies = OnceCell::new();
+        let make_copies = || {
+            run.clone().map(|it| (Print::of(it), Block::new(iter::once(it)))).collect::<Vec<_>>()
+        };
         let mut delivered = 0;
         self.hub.subscribers().for_each(via, |_, Subscriber { outbox, .. }| {
             if !outbox.is_overlapping() {
@@ -207,7 +212,7 @@ impl Fanout {
             return 0;
         }
         let span = self.tracing.deliver(message);
-        let frame = Block::new([message]);
+        let frame = Block::new(iter::once(message));
         let print = OnceCell::new();
         let target = options.targets.as_ref().map(|_| TargetCopy {
             via,
@@ -298,21 +303,26 @@ impl Fanout {
         }
     }
 
-    fn push(&self, outbox: &Arc<Outbox>, block: &Block, touched: &mut Touched) -> u64 {
+    fn push<'a>(
+        &self,
+        outbox: &Arc<Outbox>,
+        block: &Block<impl Iterator<Item = &'a Message> + Clone>,
+        touched: &mut Touched,
+    ) -> u64 {
         let bytes = block.bytes_for(outbox, &self.compressor());
         let pushed = if touched.alone {
-            outbox.deliver(bytes, block.messages)
+            outbox.deliver(bytes, block.count)
         } else {
-            outbox.push(bytes, block.messages)
+            outbox.push(bytes, block.count)
         };
-        self.note(pushed, outbox, (block.messages, bytes), touched)
+        self.note(pushed, outbox, (block.count, bytes), touched)
     }
 
     fn push_first_copy(
         &self,
         outbox: &Arc<Outbox>,
         via: &Interest,
-        (print, copy): (Print, &Block),
+        (print, copy): (Print, &Single<'_>),
         touched: &mut Touched,
     ) -> u64 {
         let bytes = copy.bytes_for(outbox, &self.compressor());

@@ -6,27 +6,29 @@ use broker_core::{
     ChannelName, ErrorCode, Identity, Interest, Message, Position,
     feed::{Replay, Wanted},
     message::Publisher,
-    ports::{Backlog, BoxFuture, ServiceRequest},
+    ports::{Backlog, ServiceRequest},
     session::{Acks, Effect, Failure, OpId, Outgoing, Reply, RequestId, Since, Token},
 };
-use broker_protocol::{native, ws};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
-use super::{Client, Connection, End, Outcome, PROBE, queue};
+use super::{
+    Client,
+    conversation::{Conversation, End, Outcome, queue},
+};
 use crate::{
     clock,
     hub::feeds::{ChannelFeed, NotGiven},
     telemetry::{ActiveSpan, Source},
 };
 
-impl Connection {
+impl Conversation {
     pub(super) fn perform_effects(&mut self) {
         let mut replies = BytesMut::new();
         while let Some(effect) = self.session.poll_effect() {
             match effect {
                 Effect::Send(reply) => self.encode(&reply, &mut replies),
-                Effect::Ping => replies.extend_from_slice(&ws::frame::ping_frame(b"")),
+                Effect::Ping => self.dialect.ping(&mut replies),
                 Effect::Verify { op, token } => self.verify(op, token),
                 Effect::Admit { op } => self.finish(Outcome::Verified(op, Ok(Identity::default()))),
                 Effect::Resume { op, secret } => self.resume(op, secret),
@@ -51,7 +53,7 @@ impl Connection {
                 Effect::Members { op, query } => self.look_up_members(op, query),
                 Effect::Close(code) => {
                     self.push(&mut replies);
-                    self.outbox.seal(ws::frame::close_frame(code.number(), code.reason()));
+                    self.outbox.seal(self.dialect.last_frame(code));
                     self.end.get_or_insert(End::Closing(code));
                 }
             }
@@ -59,11 +61,11 @@ impl Connection {
         self.push(&mut replies);
     }
 
-    fn encode(&self, reply: &Reply, out: &mut BytesMut) {
+    fn encode(&mut self, reply: &Reply, out: &mut BytesMut) {
         if let Outgoing::Error(failure) = &reply.body {
             self.deps.metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
         }
-        native::encode_reply(reply, out);
+        self.dialect.encode_reply(reply, out);
     }
 
     fn push(&self, replies: &mut BytesMut) {
@@ -98,7 +100,6 @@ impl Connection {
     }
 
     fn opened(&mut self) {
-        self.decoder.set_max_message(self.deps.wire.frame_bytes);
         let user = self.session.identity().user.clone();
         let Client { transport, user_agent } = &mut self.client;
         let (agent, transport) = (user_agent.take(), transport.name());
@@ -123,7 +124,7 @@ impl Connection {
     /// The answer goes into the queue before the first message can, the past before what comes
     /// live.
     fn deliver(
-        &self,
+        &mut self,
         interest: Interest,
         answers: Option<RequestId>,
         since: Option<&Since>,
@@ -160,7 +161,7 @@ impl Connection {
             self.encode(&Reply { id, body }, replies);
         }
         let messages = past.map_or(Vec::new(), |past| past.messages);
-        messages.iter().for_each(|message| native::encode_message(message, replies));
+        messages.iter().for_each(|message| self.dialect.encode_message(message, replies));
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.deps.metrics.history.replayed.inc_by(count.into());
         self.push_messages(replies, count);
@@ -176,7 +177,9 @@ impl Connection {
         let Some(channel) = self.own_channel() else { return };
         // Before the ping is queued: what is given out meanwhile comes behind it.
         self.probed = channel.lock().position().map(Box::new);
-        queue(&self.outbox, &self.deps.metrics, (&ws::frame::ping_frame(PROBE), 0));
+        if let Some(probe) = self.dialect.probe() {
+            queue(&self.outbox, &self.deps.metrics, (&probe, 0));
+        }
     }
 
     fn own_channel(&self) -> Option<Arc<ChannelFeed>> {
@@ -184,9 +187,11 @@ impl Connection {
         self.deps.hub.feed(&Interest::Channel(ChannelName::of_user(user)))
     }
 
-    /// The transport says that the client has taken everything in up to here.
-    pub(super) fn probe_answered(&self, position: Position) {
-        drop(self.acknowledge(None, position));
+    /// The transport says that the client has taken in what was written before the probe.
+    pub(super) fn probe_answered(&mut self) {
+        if let Some(position) = self.probed.take() {
+            drop(self.acknowledge(None, *position));
+        }
     }
 
     /// Takes note of what the user has taken in. Only who wants an answer gets one.
@@ -275,10 +280,6 @@ impl Connection {
             }
             .boxed(),
         );
-    }
-
-    pub(super) fn wait_for(&mut self, operation: BoxFuture<'static, Outcome>) {
-        self.under_way.get_or_insert_default().push(operation);
     }
 }
 

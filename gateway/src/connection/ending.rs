@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    mem,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -12,7 +11,7 @@ use broker_core::CloseCode;
 use futures_util::FutureExt;
 use tokio::time;
 
-use super::{Connection, End, SCRATCH};
+use super::{Connection, SCRATCH, conversation::End};
 use crate::{outbox::Outbox, socket::is_transient};
 
 /// How long a closing connection may take to take its last bytes.
@@ -24,53 +23,16 @@ const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Connection {
     /// Gives back what the connection held, and sees its last bytes off.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.listed {
-            self.unlist();
-            self.under_way = None;
-            if !matches!(self.end, Some(End::Broken)) {
-                let patience = match self.end {
-                    Some(End::Closing(CloseCode::Slow)) => SLOW_CLOSE_TIMEOUT,
-                    _ => CLOSE_TIMEOUT,
-                };
-                self.farewell = Some(farewell(Arc::clone(&self.outbox), patience).boxed());
-            }
+        if self.farewell.is_none() && !matches!(self.conversation.end, Some(End::Broken)) {
+            let patience = match self.conversation.end {
+                Some(End::Closing(CloseCode::Slow)) => SLOW_CLOSE_TIMEOUT,
+                _ => CLOSE_TIMEOUT,
+            };
+            let outbox = Arc::clone(&self.conversation.outbox);
+            self.farewell = Some(farewell(outbox, patience).boxed());
         }
+        self.conversation.unlist();
         self.farewell.as_mut().map_or(Poll::Ready(()), |farewell| farewell.as_mut().poll(cx))
-    }
-
-    fn unlist(&mut self) {
-        if !mem::take(&mut self.listed) {
-            return;
-        }
-        let (hub, id) = (&self.deps.hub, self.outbox.id());
-        for interest in self.session.interests() {
-            hub.leave(interest, id);
-        }
-        hub.remove(id);
-        let closed = if let Some(End::Closing(code)) = self.end { Some(code) } else { None };
-        self.deps.keeper.closed(id, closed);
-        if self.session.was_opened() {
-            self.deps.directory.disconnected(id, self.outbox.user().cloned());
-        } else {
-            self.deps.metrics.handshake("failed");
-        }
-    }
-}
-
-/// Also where the task panicked: else what the connection held would be held for ever.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.unlist();
-        let metrics = &self.deps.metrics;
-        metrics.dropped("connection_lost", self.outbox.abandon().into());
-        let (code, initiator) = match self.end {
-            Some(End::Closing(code)) => (code.number(), "server"),
-            Some(End::ByClient) => (CloseCode::Normal.number(), "client"),
-            Some(End::Broken) => (1006, "network"),
-            None => (1006, "server"),
-        };
-        metrics.connections.dec();
-        metrics.connection_closed(code, initiator);
     }
 }
 

@@ -1,6 +1,7 @@
 //! One client's connection: hot path 1. Start reading at [`Connection`]'s `poll`.
 
 mod client;
+mod conversation;
 mod echo;
 mod effects;
 mod ending;
@@ -16,18 +17,15 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, Identity, Position,
-    message::Data,
-    ports::{Accepted, BoxFuture, Bus, BusError, PublishError, RequestError, Roster},
-    resume::Resumed,
-    session::{Acks, Command, Failure, OpId, Present, Request, Resumption, Rules, Session, Token},
+    CloseCode,
+    ports::{Bus, Roster},
+    session::{Acks, Now, Request, Rules, Token},
 };
 use broker_protocol::{
     native,
     ws::{self, Decoder, Incoming, deflate},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 pub(crate) use client::{Client, Transport};
@@ -36,15 +34,17 @@ pub(crate) use upgrade::{Admission, router};
 use crate::{
     auth::Verifier,
     clock,
+    dialect::{Dialect, PROBE},
     directory::Directory,
     hub::Hub,
-    keeper::{Keeper, Kept},
-    outbox::{Outbox, Pushed},
+    keeper::Keeper,
+    outbox::Notices,
     queue::Acknowledgements,
     socket::{Socket, is_transient},
     telemetry::{Metrics, Tracing},
-    wheel::{self, Wheel},
+    wheel::Wheel,
 };
+use conversation::{Conversation, End, queue};
 
 /// Read buffer, shared by all connections of a thread: an idle connection has none.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -54,9 +54,6 @@ const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
 /// What is read at once from a client that compresses: a few bytes may become a message at the
 /// limit.
 const COMPRESSED_READ_BYTES: usize = 4 * 1024;
-
-/// What is in a ping whose answer acknowledges all that was written before it.
-const PROBE: &[u8] = b"ack";
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
@@ -94,55 +91,21 @@ pub(crate) struct WireLimits {
     pub(crate) compression: Option<deflate::Policy>,
 }
 
-/// A connection, and the future that serves it until one side ends it. What idles here is kept
-/// small: an `async fn` would hold the connection several times over.
+/// A connection in the native dialect, and the future that serves it until one side ends it. What
+/// idles here is kept small: an `async fn` would hold the connection several times over.
 pub(crate) struct Connection {
-    deps: Arc<Deps>,
-    outbox: Arc<Outbox>,
-    session: Session,
+    conversation: Conversation,
     decoder: Decoder,
-    /// What the session waits for; boxed, since most connections wait for nothing.
-    under_way: Option<Box<FuturesUnordered<BoxFuture<'static, Outcome>>>>,
-    /// When the wheel will tell that a timer is due.
-    scheduled: Option<Instant>,
     /// Bytes read since others had their turn, and bytes of the messages that they made.
     read: usize,
     control_frames: ControlBudget,
-    client: Client,
-    /// What the client will have taken in when it answers [`PROBE`].
-    probed: Option<Box<Position>>,
-    end: Option<End>,
     /// The last bytes on their way, once the connection has ended.
     farewell: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Whether hub and directory know of it.
-    listed: bool,
-}
-
-/// How a connection came to its end.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    /// The server closes it, and has queued the close frame.
-    Closing(CloseCode),
-    /// The client closed it properly.
-    ByClient,
-    /// The link broke.
-    Broken,
 }
 
 enum Event {
     Readable,
-    Attention,
-    Done(Outcome),
-}
-
-enum Outcome {
-    Verified(OpId, Result<Identity, Failure>),
-    Resumed(OpId, Result<Resumed, Failure>),
-    Kept(OpId, Option<Box<Kept>>),
-    Joined(OpId, Result<(), BusError>),
-    Published(OpId, Result<Accepted, PublishError>),
-    Answered(OpId, Result<Data, RequestError>),
-    Present(OpId, Result<Present, Failure>),
+    Conversation(conversation::Event),
 }
 
 impl Future for Connection {
@@ -150,9 +113,9 @@ impl Future for Connection {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let connection = self.get_mut();
-        while connection.end.is_none() {
+        while connection.conversation.end.is_none() {
             let event = ready!(connection.poll_event(cx));
-            connection.outbox.cork();
+            connection.conversation.outbox.cork();
             connection.handle(event);
             connection.settle();
             if connection.read >= TURN_BYTES {
@@ -172,49 +135,29 @@ impl Connection {
         client: Client,
         compressed: bool,
     ) -> Self {
-        let id = ConnectionId(rand::random());
-        let outbox = Outbox::new(id, socket, deps.wire.queue_bytes).with_compression(compressed);
-        let outbox = Arc::new(outbox);
-        deps.hub.add(&outbox);
-        deps.metrics.connections.inc();
-        deps.metrics.connection_opened(client.transport.name());
+        let decoder = Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect)
+            .with_deflate(compressed);
+        let dialect = Dialect::Native { compressed };
         Self {
-            session: Session::new(id, Arc::clone(&deps.rules), clock::now()),
-            decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect)
-                .with_deflate(compressed),
-            under_way: None,
-            scheduled: None,
+            conversation: Conversation::new(deps, socket, client, dialect),
+            decoder,
             read: 0,
             control_frames: ControlBudget::default(),
-            client,
-            probed: None,
-            end: None,
             farewell: None,
-            listed: true,
-            outbox,
-            deps,
         }
     }
 
     /// Has it told to come back elsewhere, for it came too late to be among those that a drain
     /// sends away.
     pub(crate) fn turn_away(&self) {
-        self.outbox.tell(|notices| notices.drain = Some(0));
+        self.conversation.outbox.tell(|notices| notices.drain = Some(0));
     }
 
     /// Takes what came with the upgrade: `token` in its request, `unread` right behind it.
     pub(crate) fn start(&mut self, token: Option<Token>, unread: Bytes) {
-        self.outbox.cork();
-        if let Some(token) = token {
-            let request = Request {
-                id: None,
-                command: Command::Connect {
-                    token: Some(token),
-                    acks: Acks::default(),
-                    session: Resumption::Never,
-                },
-            };
-            self.session.handle_request(clock::now(), request, rand::random());
+        self.conversation.outbox.cork();
+        if token.is_some() {
+            self.conversation.connect(token, Acks::default());
         }
         if !unread.is_empty() {
             self.take_bytes(&mut Vec::from(unread));
@@ -223,17 +166,11 @@ impl Connection {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.outbox.poll_attention(cx).is_ready() {
-            return Poll::Ready(Event::Attention);
+        if let Poll::Ready(event) = self.conversation.poll_event(cx) {
+            return Poll::Ready(Event::Conversation(event));
         }
-        if let Some(under_way) = &mut self.under_way {
-            match under_way.poll_next_unpin(cx) {
-                Poll::Ready(Some(outcome)) => return Poll::Ready(Event::Done(outcome)),
-                Poll::Ready(None) => self.under_way = None,
-                Poll::Pending => {}
-            }
-        }
-        if self.session.has_room() && self.outbox.socket().poll_read_ready(cx).is_ready() {
+        let Conversation { session, outbox, .. } = &self.conversation;
+        if session.has_room() && outbox.socket().poll_read_ready(cx).is_ready() {
             return Poll::Ready(Event::Readable);
         }
         Poll::Pending
@@ -242,50 +179,45 @@ impl Connection {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Readable => self.read(),
-            Event::Attention => self.look_at_notices(),
-            Event::Done(outcome) => {
-                self.finish(outcome);
-                while let Some(Some(outcome)) =
-                    self.under_way.as_mut().and_then(|ops| ops.next().now_or_never())
-                {
-                    self.finish(outcome);
-                }
+            Event::Conversation(conversation::Event::Attention) => self.look_at_notices(),
+            Event::Conversation(conversation::Event::Done(outcome)) => {
+                self.conversation.take_outcomes(outcome);
             }
         }
     }
 
-    /// Does what the session wants done, and lets the bytes go.
     fn settle(&mut self) {
-        self.perform_effects();
-        self.outbox.uncork();
-        if let Some(deadline) = self.session.poll_timeout().map(Instant::from_std)
-            && self.scheduled.is_none_or(|scheduled| deadline + wheel::TICK < scheduled)
-        {
-            self.scheduled = Some(self.deps.wheel.schedule(deadline, &self.outbox));
+        self.conversation.settle();
+        if self.conversation.session.was_opened() {
+            self.decoder.set_max_message(self.conversation.deps.wire.frame_bytes);
         }
     }
 
     fn read(&mut self) {
-        let most =
-            if self.outbox.reads_compressed() { COMPRESSED_READ_BYTES } else { SCRATCH_BYTES };
+        let most = if self.conversation.dialect.is_compressed() {
+            COMPRESSED_READ_BYTES
+        } else {
+            SCRATCH_BYTES
+        };
         SCRATCH.with_borrow_mut(|scratch| {
-            match self.outbox.socket().try_read(&mut scratch[..most]) {
-                Ok(0) => self.end = Some(End::Broken),
+            match self.conversation.outbox.socket().try_read(&mut scratch[..most]) {
+                Ok(0) => self.conversation.end = Some(End::Broken),
                 Ok(count) => {
                     self.read += count;
                     self.take_bytes(&mut scratch[..count]);
                 }
                 Err(error) if is_transient(&error) => {}
-                Err(_) => self.end = Some(End::Broken),
+                Err(_) => self.conversation.end = Some(End::Broken),
             }
         });
     }
 
     fn take_bytes(&mut self, mut bytes: &mut [u8]) {
         let now = clock::now();
-        self.session.handle_activity(now);
+        let conversation = &mut self.conversation;
+        conversation.session.handle_activity(now);
         loop {
-            let (session, metrics) = (&mut self.session, &self.deps.metrics);
+            let (session, metrics) = (&mut conversation.session, &conversation.deps.metrics);
             let mut command = |decoded: Result<Request, native::Malformed>| match decoded {
                 Ok(request) => {
                     metrics.commands.with_label_values(&[request.command.name()]).inc();
@@ -305,85 +237,52 @@ impl Connection {
                 }
                 Ok(Some(Incoming::Ping(payload))) => {
                     let pong = ws::frame::pong_frame(payload);
-                    queue(&self.outbox, &self.deps.metrics, (&pong, 0));
-                    self.count_control_frame(now.instant.into());
+                    queue(&conversation.outbox, metrics, (&pong, 0));
+                    count_control_frame(conversation, &mut self.control_frames, now);
                 }
                 Ok(Some(Incoming::Pong(payload))) => {
-                    let answers = payload == PROBE;
-                    if answers && let Some(position) = self.probed.take() {
-                        self.probe_answered(*position);
+                    if payload == PROBE {
+                        conversation.probe_answered();
                     }
-                    self.count_control_frame(now.instant.into());
+                    count_control_frame(conversation, &mut self.control_frames, now);
                 }
                 Ok(Some(Incoming::Close(frame))) => {
                     let code = frame.map_or(CloseCode::Normal.number(), |frame| frame.code);
-                    self.outbox.seal(ws::frame::close_frame(code, ""));
-                    self.end = Some(End::ByClient);
+                    conversation.outbox.seal(ws::frame::close_frame(code, ""));
+                    conversation.end = Some(End::ByClient);
                     return;
                 }
-                Err(error) => return self.session.handle_close(close_code(error)),
+                Err(error) => return conversation.session.handle_close(close_code(error)),
             }
         }
     }
 
-    fn count_control_frame(&mut self, now: Instant) {
-        if !self.control_frames.take(now, self.deps.wire.control_frames_per_second) {
-            self.session.handle_close(CloseCode::Policy);
-        }
-    }
-
     fn look_at_notices(&mut self) {
-        let notices = self.outbox.take_notices();
-        if self.outbox.is_flushed().is_err() {
-            self.end = Some(End::Broken);
+        let Notices { due, drain, probe, close } = self.conversation.outbox.take_notices();
+        if self.conversation.outbox.is_flushed().is_err() {
+            self.conversation.end = Some(End::Broken);
         }
-        // Of several entries in the wheel, the last one made counts.
-        if notices.due && self.scheduled.take_if(|at| *at <= Instant::now()).is_some() {
+        if self.conversation.take_due(due) {
             self.look_for_life();
-            self.session.handle_timeout(clock::now());
+            self.conversation.session.handle_timeout(clock::now());
         }
-        if let Some(after) = notices.drain {
-            self.session.handle_drain(Duration::from_millis(after.into()));
-        }
-        if notices.probe {
-            self.probe();
-        }
-        if let Some(code) = notices.close {
-            self.session.handle_close(code);
-        }
+        self.conversation.look_at_notices(drain, probe, close);
     }
 
     /// What lies unread is a sign of life, and must not be overtaken by a timer. While nothing is
     /// read for want of room, silence means nothing.
     fn look_for_life(&mut self) {
-        if self.session.has_room() {
+        if self.conversation.session.has_room() {
             self.read();
         } else {
-            self.session.handle_activity(clock::now());
-        }
-    }
-
-    fn finish(&mut self, outcome: Outcome) {
-        let now = clock::now();
-        match outcome {
-            Outcome::Verified(op, outcome) => self.session.handle_verified(now, op, outcome),
-            Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
-            Outcome::Kept(op, kept) => {
-                let secret = kept.map(|kept| self.deps.keeper.watch(*kept));
-                self.session.handle_kept(now, op, secret);
-            }
-            Outcome::Joined(op, outcome) => self.session.handle_joined(now, op, outcome),
-            Outcome::Published(op, outcome) => self.session.handle_published(op, outcome),
-            Outcome::Answered(op, outcome) => self.session.handle_answered(op, outcome),
-            Outcome::Present(op, outcome) => self.session.handle_members(op, outcome),
+            self.conversation.session.handle_activity(clock::now());
         }
     }
 }
 
-/// Queues frames, so many of them messages.
-fn queue(outbox: &Outbox, metrics: &Metrics, (frames, messages): (&Bytes, u32)) {
-    if let Pushed::Overflow { lost } = outbox.push(frames, messages) {
-        metrics.slow_client(lost);
+fn count_control_frame(conversation: &mut Conversation, budget: &mut ControlBudget, now: Now) {
+    if !budget.take(now.instant.into(), conversation.deps.wire.control_frames_per_second) {
+        conversation.session.handle_close(CloseCode::Policy);
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use broker_core::session::{MembersQuery, OpId};
 use futures_util::FutureExt;
 
-use super::{Connection, Outcome};
+use super::conversation::{Conversation, Outcome};
 use crate::roster;
 
-impl Connection {
+impl Conversation {
     pub(super) fn look_up_members(&mut self, op: OpId, query: MembersQuery) {
         let roster = Arc::clone(&self.deps.roster);
         self.wait_for(

@@ -4,17 +4,18 @@ use broker_backends::EmbeddedOptions;
 use broker_core::{
     Interest, Message, NodeId,
     access::{NamespaceRules, Namespaces, Rule},
-    message::Publisher,
-    ports::ServiceRequest,
+    message::{Data, Publisher},
+    ports::{Accepted, BoxFuture, BusError, PublishError, RequestError, ServiceRequest},
     session::Limits,
 };
+use futures_util::FutureExt as _;
 use tokio::{
     task::{self, JoinHandle},
     time,
 };
 
 use super::*;
-use crate::{config::Config, directory, keeper::Keeper, socket::FakeSocket};
+use crate::{config::Config, directory, keeper::Keeper, outbox::Outbox, socket::FakeSocket, wheel};
 
 const PING: Duration = Duration::from_secs(25);
 const PONG: Duration = Duration::from_secs(10);

@@ -6,37 +6,44 @@ use broker_core::Message;
 use broker_protocol::{native, ws::deflate};
 use bytes::{Bytes, BytesMut};
 
-use crate::{outbox::Outbox, telemetry::Metrics};
+use crate::{dialect::Encoding, outbox::Outbox, telemetry::Metrics};
 
 /// What most frames hold beside the data, in bytes; a frame with more makes the block grow.
 const ENVELOPE: usize = 160;
 
-/// One or more whole messages: as they are, and compressed once somebody wants them so.
+/// One or more whole messages, in each encoding once somebody wants them so.
 #[derive(Debug)]
-pub(super) struct Block {
-    pub(super) messages: u32,
-    plain: Bytes,
-    compressed: OnceCell<Bytes>,
+pub(super) struct Block<M> {
+    /// How many.
+    pub(super) count: u32,
+    messages: M,
+    plain: OnceCell<Bytes>,
+    deflated: OnceCell<Bytes>,
 }
 
-impl Block {
-    pub(super) fn new<'a>(messages: impl IntoIterator<Item = &'a Message> + Clone) -> Self {
-        let room = messages.clone().into_iter().map(|message| message.data.len() + ENVELOPE).sum();
-        let (mut plain, mut count) = (BytesMut::with_capacity(room), 0);
-        for message in messages {
-            native::encode_message(message, &mut plain);
-            count += 1;
-        }
-        Self { messages: count, plain: plain.freeze(), compressed: OnceCell::new() }
+impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
+    pub(super) fn new(messages: M) -> Self {
+        let count = u32::try_from(messages.clone().count()).unwrap_or(u32::MAX);
+        Self { count, messages, plain: OnceCell::new(), deflated: OnceCell::new() }
     }
 
     /// What this connection is to be sent.
     pub(super) fn bytes_for(&self, outbox: &Outbox, compressor: &Compressor<'_>) -> &Bytes {
-        if outbox.reads_compressed() {
-            self.compressed.get_or_init(|| compressor.compress(&self.plain))
-        } else {
-            &self.plain
+        match outbox.encoding() {
+            Encoding::Plain => self.plain(),
+            Encoding::Deflated => self.deflated.get_or_init(|| compressor.compress(self.plain())),
         }
+    }
+
+    fn plain(&self) -> &Bytes {
+        self.plain.get_or_init(|| self.encode(native::encode_message))
+    }
+
+    fn encode(&self, encode: impl Fn(&Message, &mut BytesMut)) -> Bytes {
+        let room = self.messages.clone().map(|message| message.data.len() + ENVELOPE).sum();
+        let mut block = BytesMut::with_capacity(room);
+        self.messages.clone().for_each(|message| encode(message, &mut block));
+        block.freeze()
     }
 }
 

@@ -10,7 +10,7 @@ use broker_core::{
 use broker_protocol::ws::{Decoder, Incoming, Role};
 
 use super::*;
-use crate::socket::FakeSocket;
+use crate::{dialect::Encoding, socket::FakeSocket};
 
 const LIMIT: usize = 1024;
 
@@ -45,7 +45,7 @@ impl Client {
     fn compressed(fanout: &Fanout, id: u128, interests: &[&str]) -> Self {
         let socket = FakeSocket::wide();
         let outbox = Outbox::new(ConnectionId(id), Box::new(socket.clone()), LIMIT);
-        Self::with(outbox.with_compression(true), socket, fanout, interests)
+        Self::with(outbox.with_encoding(Encoding::Deflated), socket, fanout, interests)
     }
 
     fn with(outbox: Outbox, socket: FakeSocket, fanout: &Fanout, interests: &[&str]) -> Self {

@@ -22,7 +22,10 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::socket::{Socket, is_transient};
+use crate::{
+    dialect::Encoding,
+    socket::{Socket, is_transient},
+};
 
 /// Blocks written by one system call at most.
 const MAX_PARTS: usize = 64;
@@ -36,8 +39,7 @@ pub(crate) struct Outbox {
     origin: OnceLock<Box<ConnectionId>>,
     socket: Box<dyn Socket>,
     limit: usize,
-    /// Whether the client has negotiated compression.
-    compressed: bool,
+    encoding: Encoding,
     queue: Mutex<Queue>,
     /// Set once the connection has interests that may bring the same message twice.
     overlapping: AtomicBool,
@@ -109,7 +111,7 @@ impl Outbox {
             origin: OnceLock::new(),
             socket,
             limit,
-            compressed: false,
+            encoding: Encoding::default(),
             queue: Mutex::default(),
             overlapping: AtomicBool::new(false),
             told: AtomicBool::new(false),
@@ -117,14 +119,14 @@ impl Outbox {
         }
     }
 
-    /// Whether the client has negotiated compression.
-    pub(crate) fn with_compression(mut self, negotiated: bool) -> Self {
-        self.compressed = negotiated;
+    pub(crate) fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
         self
     }
 
-    pub(crate) fn reads_compressed(&self) -> bool {
-        self.compressed
+    /// What the connection's messages look like.
+    pub(crate) fn encoding(&self) -> &Encoding {
+        &self.encoding
     }
 
     pub(crate) fn id(&self) -> ConnectionId {

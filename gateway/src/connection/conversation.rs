@@ -1,0 +1,233 @@
+//! One client's session, carried out: between what it says and hears on one side, and hub, bus and
+//! stores on the other. It knows how things are said, but not how bytes come in.
+
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use broker_core::{
+    CloseCode, ConnectionId, Identity, Position,
+    message::Data,
+    ports::{Accepted, BoxFuture, BusError, PublishError, RequestError},
+    resume::Resumed,
+    session::{Acks, Command, Failure, OpId, Present, Request, Resumption, Session, Token},
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::time::Instant;
+
+use super::{Client, Deps};
+use crate::{
+    clock,
+    dialect::Dialect,
+    keeper::Kept,
+    outbox::{Outbox, Pushed},
+    socket::Socket,
+    telemetry::Metrics,
+    wheel,
+};
+
+/// A session and what it waits for. What idles here is kept small.
+pub(crate) struct Conversation {
+    pub(super) deps: Arc<Deps>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) session: Session,
+    pub(super) dialect: Dialect,
+    /// What the session waits for; boxed, since most wait for nothing.
+    under_way: Option<Box<FuturesUnordered<BoxFuture<'static, Outcome>>>>,
+    /// When the wheel will tell that a timer is due.
+    scheduled: Option<Instant>,
+    pub(super) client: Client,
+    /// What the client will have taken in when it answers a probe.
+    pub(super) probed: Option<Box<Position>>,
+    pub(super) end: Option<End>,
+    /// Whether hub and directory know of it.
+    listed: bool,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// The server closes it, and has queued the last frame.
+    Closing(CloseCode),
+    /// The client closed it properly.
+    ByClient,
+    /// The link broke.
+    Broken,
+}
+
+/// What there is to do for a conversation, beside reading.
+pub(crate) enum Event {
+    Attention,
+    Done(Outcome),
+}
+
+pub(crate) enum Outcome {
+    Verified(OpId, Result<Identity, Failure>),
+    Resumed(OpId, Result<Resumed, Failure>),
+    Kept(OpId, Option<Box<Kept>>),
+    Joined(OpId, Result<(), BusError>),
+    Published(OpId, Result<Accepted, PublishError>),
+    Answered(OpId, Result<Data, RequestError>),
+    Present(OpId, Result<Present, Failure>),
+}
+
+impl Conversation {
+    pub(crate) fn new(
+        deps: Arc<Deps>,
+        socket: Box<dyn Socket>,
+        client: Client,
+        dialect: Dialect,
+    ) -> Self {
+        let id = ConnectionId(rand::random());
+        let outbox =
+            Outbox::new(id, socket, deps.wire.queue_bytes).with_encoding(dialect.encoding());
+        let outbox = Arc::new(outbox);
+        deps.hub.add(&outbox);
+        deps.metrics.connections.inc();
+        deps.metrics.connection_opened(client.transport.name());
+        Self {
+            session: Session::new(id, Arc::clone(&deps.rules), clock::now()),
+            dialect,
+            under_way: None,
+            scheduled: None,
+            client,
+            probed: None,
+            end: None,
+            listed: true,
+            outbox,
+            deps,
+        }
+    }
+
+    /// Says who comes, for a client that has said it with its request.
+    pub(crate) fn connect(&mut self, token: Option<Token>, acks: Acks) {
+        let command = Command::Connect { token, acks, session: Resumption::Never };
+        self.session.handle_request(clock::now(), Request { id: None, command }, rand::random());
+    }
+
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.outbox.poll_attention(cx).is_ready() {
+            return Poll::Ready(Event::Attention);
+        }
+        if let Some(under_way) = &mut self.under_way {
+            match under_way.poll_next_unpin(cx) {
+                Poll::Ready(Some(outcome)) => return Poll::Ready(Event::Done(outcome)),
+                Poll::Ready(None) => self.under_way = None,
+                Poll::Pending => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes what came of something, and of all else that has come to an end.
+    pub(super) fn take_outcomes(&mut self, outcome: Outcome) {
+        self.finish(outcome);
+        while let Some(Some(outcome)) =
+            self.under_way.as_mut().and_then(|ops| ops.next().now_or_never())
+        {
+            self.finish(outcome);
+        }
+    }
+
+    /// Does what the session wants done, and lets the bytes go.
+    pub(crate) fn settle(&mut self) {
+        self.perform_effects();
+        self.outbox.uncork();
+        if let Some(deadline) = self.session.poll_timeout().map(Instant::from_std)
+            && self.scheduled.is_none_or(|scheduled| deadline + wheel::TICK < scheduled)
+        {
+            self.scheduled = Some(self.deps.wheel.schedule(deadline, &self.outbox));
+        }
+    }
+
+    /// Whether a timer is due now. Of several entries in the wheel, the last one made counts.
+    pub(super) fn take_due(&mut self, told: bool) -> bool {
+        told && self.scheduled.take_if(|at| *at <= Instant::now()).is_some()
+    }
+
+    /// Looks at what it was told, but for its timers.
+    pub(super) fn look_at_notices(
+        &mut self,
+        drain: Option<u32>,
+        probe: bool,
+        close: Option<CloseCode>,
+    ) {
+        if let Some(after) = drain {
+            self.session.handle_drain(Duration::from_millis(after.into()));
+        }
+        if probe {
+            self.probe();
+        }
+        if let Some(code) = close {
+            self.session.handle_close(code);
+        }
+    }
+
+    pub(super) fn finish(&mut self, outcome: Outcome) {
+        let now = clock::now();
+        match outcome {
+            Outcome::Verified(op, outcome) => self.session.handle_verified(now, op, outcome),
+            Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
+            Outcome::Kept(op, kept) => {
+                let secret = kept.map(|kept| self.deps.keeper.watch(*kept));
+                self.session.handle_kept(now, op, secret);
+            }
+            Outcome::Joined(op, outcome) => self.session.handle_joined(now, op, outcome),
+            Outcome::Published(op, outcome) => self.session.handle_published(op, outcome),
+            Outcome::Answered(op, outcome) => self.session.handle_answered(op, outcome),
+            Outcome::Present(op, outcome) => self.session.handle_members(op, outcome),
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, operation: BoxFuture<'static, Outcome>) {
+        self.under_way.get_or_insert_default().push(operation);
+    }
+
+    /// Gives back what the connection held.
+    pub(crate) fn unlist(&mut self) {
+        if !mem::take(&mut self.listed) {
+            return;
+        }
+        self.under_way = None;
+        let (hub, id) = (&self.deps.hub, self.outbox.id());
+        for interest in self.session.interests() {
+            hub.leave(interest, id);
+        }
+        hub.remove(id);
+        let closed = if let Some(End::Closing(code)) = self.end { Some(code) } else { None };
+        self.deps.keeper.closed(id, closed);
+        if self.session.was_opened() {
+            self.deps.directory.disconnected(id, self.outbox.user().cloned());
+        } else {
+            self.deps.metrics.handshake("failed");
+        }
+    }
+}
+
+/// Also where the task panicked: else what the connection held would be held for ever.
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.unlist();
+        let metrics = &self.deps.metrics;
+        metrics.dropped("connection_lost", self.outbox.abandon().into());
+        let (code, initiator) = match self.end {
+            Some(End::Closing(code)) => (code.number(), "server"),
+            Some(End::ByClient) => (CloseCode::Normal.number(), "client"),
+            Some(End::Broken) => (1006, "network"),
+            None => (1006, "server"),
+        };
+        metrics.connections.dec();
+        metrics.connection_closed(code, initiator);
+    }
+}
+
+/// Queues frames, so many of them messages.
+pub(super) fn queue(outbox: &Outbox, metrics: &Metrics, (frames, messages): (&Bytes, u32)) {
+    if let Pushed::Overflow { lost } = outbox.push(frames, messages) {
+        metrics.slow_client(lost);
+    }
+}

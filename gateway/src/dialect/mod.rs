@@ -1,0 +1,70 @@
+//! How what a session says, and the messages it is given, become frames.
+
+use broker_core::{CloseCode, Message, session::Reply};
+use broker_protocol::{native, ws};
+use bytes::{Bytes, BytesMut};
+
+/// What is in a ping whose answer acknowledges all that was written before it.
+pub(crate) const PROBE: &[u8] = b"ack";
+
+/// What a client speaks.
+#[derive(Debug)]
+pub(crate) enum Dialect {
+    /// Fanfare's own, over WebSocket; with compression, if it was negotiated.
+    Native { compressed: bool },
+}
+
+/// Which frames of a message a connection is given. All that have the same get the same bytes.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Encoding {
+    #[default]
+    Plain,
+    Deflated,
+}
+
+impl Dialect {
+    pub(crate) fn encoding(&self) -> Encoding {
+        match self {
+            Self::Native { compressed: true } => Encoding::Deflated,
+            Self::Native { compressed: false } => Encoding::Plain,
+        }
+    }
+
+    /// Whether a few bytes of the client may become a long message.
+    pub(crate) const fn is_compressed(&self) -> bool {
+        matches!(self, Self::Native { compressed: true })
+    }
+
+    pub(crate) fn encode_reply(&mut self, reply: &Reply, out: &mut BytesMut) {
+        match self {
+            Self::Native { .. } => native::encode_reply(reply, out),
+        }
+    }
+
+    pub(crate) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
+        match self {
+            Self::Native { .. } => native::encode_message(message, out),
+        }
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&self, out: &mut BytesMut) {
+        match self {
+            Self::Native { .. } => out.extend_from_slice(&ws::frame::ping_frame(b"")),
+        }
+    }
+
+    /// Asks for a sign that says what was taken in.
+    pub(crate) fn probe(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Native { .. } => Some(ws::frame::ping_frame(PROBE)),
+        }
+    }
+
+    /// The last word to a client whose connection is closed.
+    pub(crate) fn last_frame(&self, code: CloseCode) -> Bytes {
+        match self {
+            Self::Native { .. } => ws::frame::close_frame(code.number(), code.reason()),
+        }
+    }
+}
