@@ -1,5 +1,6 @@
 //! Fanfare's wire protocols as pure functions: no I/O, no runtime, no clock.
 
+pub mod engineio;
 pub mod json;
 pub mod native;
 pub mod sse;
