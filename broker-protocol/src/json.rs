@@ -4,6 +4,10 @@ use broker_core::JsonText;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde::de::IgnoredAny;
 
+mod tokens;
+
+pub(crate) use tokens::{Token, Tokens, unescaped};
+
 /// How deep arrays and objects may nest in data. Common parsers stop at 128 levels; what is
 /// delivered stands inside an envelope, which needs some of them.
 pub const MAX_DEPTH: usize = 100;

@@ -3,5 +3,6 @@
 pub mod engineio;
 pub mod json;
 pub mod native;
+pub mod socketio;
 pub mod sse;
 pub mod ws;
