@@ -27,6 +27,7 @@ use crate::{
     queue::Acknowledgements,
     register,
     roster::{self, Tools},
+    socketio::Mount,
     telemetry::{Metrics, Tracing},
     wheel::Wheel,
 };
@@ -129,6 +130,7 @@ pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Resul
 /// The parts of a gateway, each knowing those that it uses.
 struct Gateway {
     admission: Arc<Admission>,
+    socketio: Vec<Arc<Mount>>,
     api: Arc<api::Deps>,
     probes: Arc<Probes>,
     metrics: Arc<Metrics>,
@@ -212,8 +214,9 @@ impl Gateway {
         });
         let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
         let admission = Arc::new(settings::admission(config, deps));
+        let socketio = settings::socketio(config, &admission, node);
         let writers = Writers { directory: writer, members };
-        Ok((Self { admission, api, probes, metrics, tracing }, writers))
+        Ok((Self { admission, socketio, api, probes, metrics, tracing }, writers))
     }
 
     /// What goes on beside the connections.

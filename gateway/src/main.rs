@@ -25,6 +25,7 @@ mod register;
 mod roster;
 mod sabotage;
 mod socket;
+mod socketio;
 mod telemetry;
 mod wheel;
 

@@ -10,8 +10,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Timers {
-    /// When to ping; once pinged, when to give the client up.
-    alive: Instant,
+    /// When to ping; once pinged, when to give the client up. `None`: the transport sees to it.
+    alive: Option<Instant>,
     pinged: bool,
     /// When the token expires.
     expires: Option<Instant>,
@@ -20,12 +20,12 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn new(now: Now, limits: &Limits) -> Self {
-        let alive = now.instant + limits.ping_interval;
+        let alive = now.instant.checked_add(limits.ping_interval);
         Self { alive, pinged: false, expires: None, warned: false }
     }
 
     pub(super) fn heard(&mut self, now: Now, limits: &Limits) {
-        self.alive = now.instant + limits.ping_interval;
+        self.alive = now.instant.checked_add(limits.ping_interval);
         self.pinged = false;
     }
 
@@ -44,18 +44,15 @@ impl Timers {
 }
 
 impl Session {
-    /// When [`Session::handle_timeout`] is to be called next; `None` once the session is closed.
+    /// When [`Session::handle_timeout`] is to be called next; `None` if never.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let alive = self.timers.alive;
         match &self.state {
             State::Closed => None,
-            State::Opening { until, .. } => Some(alive.min(*until)),
-            State::Connecting(connecting) => Some(alive.min(connecting.until)),
-            State::Open => {
-                let expiry = self.timers.expiry(&self.rules.limits);
-                Some(expiry.map_or(alive, |expiry| expiry.min(alive)))
-            }
+            State::Opening { until, .. } => earlier(alive, Some(*until)),
+            State::Connecting(connecting) => earlier(alive, Some(connecting.until)),
+            State::Open => earlier(alive, self.timers.expiry(&self.rules.limits)),
         }
     }
 
@@ -88,14 +85,20 @@ impl Session {
     }
 
     fn check_alive(&mut self, now: Now) {
-        if matches!(self.state, State::Closed) || self.timers.alive > now.instant {
+        if matches!(self.state, State::Closed)
+            || self.timers.alive.is_none_or(|alive| alive > now.instant)
+        {
             return;
         }
         if self.timers.pinged {
             return self.close(CloseCode::Stale);
         }
         self.timers.pinged = true;
-        self.timers.alive = now.instant + self.rules.limits.pong_timeout;
+        self.timers.alive = now.instant.checked_add(self.rules.limits.pong_timeout);
         self.effects.push_back(Effect::Ping);
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

@@ -84,7 +84,8 @@ impl Payload {
         self.body.freeze()
     }
 
-    fn push(&mut self, opcode: Opcode, payload: &[u8]) {
+    /// Adds a packet, which has been read from its frame.
+    pub fn push(&mut self, opcode: Opcode, payload: &[u8]) {
         if self.packets > 0 {
             self.body.put_u8(SEPARATOR as u8);
         }

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     connection, fallback,
     listener::{self, Server},
-    probes,
+    probes, socketio,
     telemetry::Metrics,
 };
 
@@ -46,7 +46,8 @@ impl Listeners {
     pub(super) fn serve(self, config: &Config, gateway: &Gateway) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
         let mut public = connection::router(&gateway.admission, &config.http.paths)
-            .merge(fallback::router(&gateway.admission, &gateway.api));
+            .merge(fallback::router(&gateway.admission, &gateway.api))
+            .merge(socketio::router(&gateway.socketio));
         if config.http.public_api {
             public = public.merge(api.clone());
         }

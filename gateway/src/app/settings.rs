@@ -1,6 +1,6 @@
 //! From configuration to what each part goes by.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use broker_core::{
     NodeId,
@@ -12,9 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::{
-    config::Config,
+    config::{Config, SocketIo},
     connection::{Admission, Deps, WireLimits},
     directory::LeaseTimes,
+    socketio::{Echo, Mount},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
@@ -86,6 +87,27 @@ pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {
         echo: config.testing.echo,
         closed: false.into(),
     }
+}
+
+/// Socket.IO: its transport sees to silence, the sessions in it do not.
+pub(super) fn socketio(
+    config: &Config,
+    admission: &Arc<Admission>,
+    node: &NodeId,
+) -> Vec<Arc<Mount>> {
+    let deps = &admission.deps;
+    let limits = Limits { ping_interval: Duration::MAX, ..deps.rules.limits.clone() };
+    let rules = Arc::new(Rules { limits, ..(*deps.rules).clone() });
+    let deps = Arc::new(Deps { rules, ..(**deps).clone() });
+    let mount = |options: SocketIo, echo| {
+        Arc::new(Mount::new(Arc::clone(admission), Arc::clone(&deps), options, echo, node))
+    };
+    let options = config.socketio.clone();
+    if !config.testing.echo {
+        return vec![mount(options, Echo::Nothing)];
+    }
+    let below = SocketIo { paths: vec!["/engine.io".to_owned()], ..options.clone() };
+    vec![mount(options, Echo::Events), mount(below, Echo::Messages)]
 }
 
 /// As many connections as there may be open files, less some for everything else.

@@ -11,7 +11,9 @@ use serde::{
 use super::{
     key::Key,
     schema::{self, Schema},
-    sections::{Raw, access, auth, cluster, history, http, limits, process, session, websocket},
+    sections::{
+        Raw, access, auth, cluster, history, http, limits, process, session, socketio, websocket,
+    },
 };
 
 const INTRODUCTION: &str = "\
@@ -66,6 +68,7 @@ pub(super) fn sections() -> Vec<Section> {
     let own = names.flat_map(|name| match *name {
         "http" => vec![section("http", fields::<http::Http>())],
         "websocket" => vec![section("websocket", fields::<websocket::WebSocket>())],
+        "socketio" => vec![section("socketio", fields::<socketio::SocketIo>())],
         "auth" => vec![
             section("auth", fields::<auth::RawAuth>()),
             section("auth.claims", fields::<auth::Claims>()),

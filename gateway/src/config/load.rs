@@ -168,6 +168,7 @@ fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) ->
 fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config {
     raw.http.check(checks);
     raw.websocket.check(checks);
+    raw.socketio.check(checks);
     raw.history.check(checks);
     raw.limits.check(checks);
     raw.heartbeat.check(checks);
@@ -178,6 +179,7 @@ fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config
     Config {
         http: raw.http,
         websocket: raw.websocket,
+        socketio: raw.socketio,
         auth: raw.auth.resolve(checks),
         namespaces: access::resolve(raw.namespaces, raw.connect, checks),
         history: raw.history,

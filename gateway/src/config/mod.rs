@@ -33,6 +33,7 @@ pub(crate) use sections::{
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
     session::Session,
+    socketio::SocketIo,
     websocket::WebSocket,
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     /// How messages go over WebSockets.
     pub(crate) websocket: WebSocket,
+    /// How Socket.IO is served.
+    pub(crate) socketio: SocketIo,
     /// Who may connect.
     pub(crate) auth: Auth,
     /// Who may do what, and what the server subscribes connections to.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 const USER_AGENT_BYTES: usize = 120;
 
 /// The other side.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Client {
     pub(super) transport: Transport,
     /// What it calls itself, until the directory knows.
@@ -22,6 +22,10 @@ pub(crate) enum Transport {
     Sse,
     /// HTTP long polling: for one request.
     Poll,
+    /// Socket.IO, from the beginning over WebSocket.
+    SocketIo,
+    /// Socket.IO that began with HTTP long polling, and may have changed to WebSocket since.
+    SocketIoPolling,
 }
 
 impl Transport {
@@ -31,6 +35,8 @@ impl Transport {
             Self::WebSocket => "websocket",
             Self::Sse => "sse",
             Self::Poll => "poll",
+            Self::SocketIo => "socketio",
+            Self::SocketIoPolling => "socketio_polling",
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     clock,
     dialect::Dialect,
     keeper::Kept,
-    outbox::{Outbox, Pushed},
+    outbox::{Notices, Outbox, Pushed},
     socket::Socket,
     telemetry::Metrics,
     wheel,
@@ -60,7 +60,7 @@ pub(crate) enum End {
 }
 
 /// What there is to do for a conversation, beside reading.
-pub(crate) enum Event {
+pub(crate) enum Step {
     Attention,
     Done(Outcome),
 }
@@ -109,13 +109,13 @@ impl Conversation {
         self.session.handle_request(clock::now(), Request { id: None, command }, rand::random());
     }
 
-    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         if self.outbox.poll_attention(cx).is_ready() {
-            return Poll::Ready(Event::Attention);
+            return Poll::Ready(Step::Attention);
         }
         if let Some(under_way) = &mut self.under_way {
             match under_way.poll_next_unpin(cx) {
-                Poll::Ready(Some(outcome)) => return Poll::Ready(Event::Done(outcome)),
+                Poll::Ready(Some(outcome)) => return Poll::Ready(Step::Done(outcome)),
                 Poll::Ready(None) => self.under_way = None,
                 Poll::Pending => {}
             }
@@ -142,6 +142,90 @@ impl Conversation {
         {
             self.scheduled = Some(self.deps.wheel.schedule(deadline, &self.outbox));
         }
+    }
+
+    /// For a dialect whose transport sees to silence: does what there is to do.
+    pub(crate) fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Done(outcome) => self.take_outcomes(outcome),
+            Step::Attention => {
+                let Notices { due, drain, probe, close } = self.outbox.take_notices();
+                if self.outbox.is_flushed().is_err() {
+                    self.end.get_or_insert(End::Broken);
+                }
+                if self.take_due(due) {
+                    self.session.handle_timeout(clock::now());
+                }
+                self.look_at_notices(drain, probe, close);
+            }
+        }
+    }
+
+    /// Asks for something, with the number that the answer will have.
+    pub(crate) fn request(&mut self, number: Option<u64>, command: Command) {
+        self.deps.metrics.commands.with_label_values(&[command.name()]).inc();
+        let request = Request { id: number, command };
+        self.session.handle_request(clock::now(), request, rand::random());
+    }
+
+    /// Says that what the client wants cannot be asked for.
+    pub(crate) fn refuse(&mut self, number: Option<u64>, failure: Failure) {
+        self.session.handle_malformed(number, failure);
+    }
+
+    /// Queues what no command was asked for.
+    pub(crate) fn say(&self, frames: &Bytes) {
+        if !frames.is_empty() {
+            queue(&self.outbox, &self.deps.metrics, (frames, 0));
+        }
+    }
+
+    /// The client ends it.
+    pub(crate) fn end_by_client(&mut self) {
+        self.end.get_or_insert(End::ByClient);
+        self.unlist();
+    }
+
+    pub(crate) fn cork(&self) {
+        self.outbox.cork();
+    }
+
+    /// Whether another command may be handed in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.session.has_room()
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outbox.is_flushed().unwrap_or(true)
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Whether the client was let in, and is told so.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.session.is_open()
+    }
+
+    /// Whether the transport is to ask the client for a sign of life.
+    pub(crate) fn take_probe(&mut self) -> Option<()> {
+        match &mut self.dialect {
+            Dialect::SocketIo(socket) => socket.take_probe().then_some(()),
+            Dialect::Native { .. } => None,
+        }
+    }
+
+    pub(crate) fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    pub(crate) fn dialect_mut(&mut self) -> &mut Dialect {
+        &mut self.dialect
     }
 
     /// Whether a timer is due now. Of several entries in the wheel, the last one made counts.

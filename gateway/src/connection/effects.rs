@@ -188,7 +188,7 @@ impl Conversation {
     }
 
     /// The transport says that the client has taken in what was written before the probe.
-    pub(super) fn probe_answered(&mut self) {
+    pub(crate) fn probe_answered(&mut self) {
         if let Some(position) = self.probed.take() {
             drop(self.acknowledge(None, *position));
         }

@@ -1,17 +1,17 @@
 //! The end of a connection.
 
 use std::{
-    future::poll_fn,
+    future::{self, poll_fn},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use broker_core::CloseCode;
+use broker_core::{CloseCode, ports::BoxFuture};
 use futures_util::FutureExt;
 use tokio::time;
 
-use super::{Connection, SCRATCH, conversation::End};
+use super::{Connection, Conversation, End, SCRATCH};
 use crate::{outbox::Outbox, socket::is_transient};
 
 /// How long a closing connection may take to take its last bytes.
@@ -23,24 +23,26 @@ const SLOW_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Connection {
     /// Gives back what the connection held, and sees its last bytes off.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.farewell.is_none() && !matches!(self.conversation.end, Some(End::Broken)) {
-            let patience = match self.conversation.end {
-                Some(End::Closing(CloseCode::Slow)) => SLOW_CLOSE_TIMEOUT,
-                _ => CLOSE_TIMEOUT,
-            };
-            let outbox = Arc::clone(&self.conversation.outbox);
-            self.farewell = Some(farewell(outbox, patience).boxed());
-        }
         self.conversation.unlist();
-        self.farewell.as_mut().map_or(Poll::Ready(()), |farewell| farewell.as_mut().poll(cx))
+        let Conversation { outbox, end, .. } = &self.conversation;
+        self.farewell.get_or_insert_with(|| farewell(Arc::clone(outbox), *end)).as_mut().poll(cx)
     }
 }
 
-async fn farewell(outbox: Arc<Outbox>, patience: Duration) {
-    if time::timeout(patience, linger(&outbox)).await.is_err() {
-        let id = outbox.id();
-        tracing::debug!(connection = %id, "the client did not take its last bytes in time");
+/// Sees the last bytes off.
+pub(crate) fn farewell(outbox: Arc<Outbox>, end: Option<End>) -> BoxFuture<'static, ()> {
+    let patience = match end {
+        Some(End::Broken) => return future::ready(()).boxed(),
+        Some(End::Closing(CloseCode::Slow)) => SLOW_CLOSE_TIMEOUT,
+        _ => CLOSE_TIMEOUT,
+    };
+    async move {
+        if time::timeout(patience, linger(&outbox)).await.is_err() {
+            let id = outbox.id();
+            tracing::debug!(connection = %id, "the client did not take its last bytes in time");
+        }
     }
+    .boxed()
 }
 
 /// Writes what is left, says that it was all, and reads until the client has closed too: a

@@ -10,6 +10,7 @@ mod upgrade;
 
 use std::{
     cell::RefCell,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -29,7 +30,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use client::{Client, Transport};
-pub(crate) use upgrade::{Admission, router};
+pub(crate) use upgrade::{Admission, accept_plain, router, upgrade};
 
 use crate::{
     auth::Verifier,
@@ -44,7 +45,9 @@ use crate::{
     telemetry::{Metrics, Tracing},
     wheel::Wheel,
 };
-use conversation::{Conversation, End, queue};
+use conversation::queue;
+pub(crate) use conversation::{Conversation, End, Step};
+pub(crate) use ending::farewell;
 
 /// Read buffer, shared by all connections of a thread: an idle connection has none.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -60,7 +63,7 @@ thread_local! {
 }
 
 /// What every connection uses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Deps {
     pub(crate) rules: Arc<Rules>,
     pub(crate) hub: Arc<Hub>,
@@ -105,7 +108,7 @@ pub(crate) struct Connection {
 
 enum Event {
     Readable,
-    Conversation(conversation::Event),
+    Conversation(Step),
 }
 
 impl Future for Connection {
@@ -179,8 +182,8 @@ impl Connection {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Readable => self.read(),
-            Event::Conversation(conversation::Event::Attention) => self.look_at_notices(),
-            Event::Conversation(conversation::Event::Done(outcome)) => {
+            Event::Conversation(Step::Attention) => self.look_at_notices(),
+            Event::Conversation(Step::Done(outcome)) => {
                 self.conversation.take_outcomes(outcome);
             }
         }
@@ -280,13 +283,29 @@ impl Connection {
     }
 }
 
+/// Hands on what has come.
+///
+/// # Errors
+/// Nothing will come any more.
+pub(crate) fn read_some(socket: &dyn Socket, take: impl FnOnce(&mut [u8])) -> io::Result<()> {
+    SCRATCH.with_borrow_mut(|scratch| match socket.try_read(scratch) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(count) => {
+            take(&mut scratch[..count]);
+            Ok(())
+        }
+        Err(error) if is_transient(&error) => Ok(()),
+        Err(error) => Err(error),
+    })
+}
+
 fn count_control_frame(conversation: &mut Conversation, budget: &mut ControlBudget, now: Now) {
     if !budget.take(now.instant.into(), conversation.deps.wire.control_frames_per_second) {
         conversation.session.handle_close(CloseCode::Policy);
     }
 }
 
-fn close_code(error: ws::WsError) -> CloseCode {
+pub(crate) fn close_code(error: ws::WsError) -> CloseCode {
     match error.close_code() {
         1007 => CloseCode::InvalidText,
         1008 => CloseCode::Policy,

@@ -79,7 +79,8 @@ pub(crate) fn router(admission: &Arc<Admission>, paths: &[String]) -> Router {
     router.with_state(Arc::clone(admission))
 }
 
-async fn upgrade(
+/// Opens a connection in the native dialect.
+pub(crate) async fn upgrade(
     State(admission): State<Arc<Admission>>,
     mut request: Request,
 ) -> Result<Response, Problem> {
@@ -112,6 +113,20 @@ async fn upgrade(
         })),
     }
     Ok(switching_protocols(&accepted))
+}
+
+/// Takes a WebSocket without sub-protocol or extensions: what to answer, and the socket to be, with
+/// what came right behind the request.
+///
+/// # Errors
+/// The request is no WebSocket upgrade.
+pub(crate) fn accept_plain(
+    request: &mut Request,
+) -> Result<(Response, impl Future<Output = Option<(Box<dyn Socket>, Bytes)>> + use<>), Problem> {
+    let key = check_handshake(request)?;
+    let dialect = Dialect::Native { named: false };
+    let response = switching_protocols(&Accepted { key, dialect, extensions: None });
+    Ok((response, raw_socket(hyper::upgrade::on(request))))
 }
 
 fn check_handshake(request: &Request) -> Result<String, Problem> {

@@ -1,8 +1,14 @@
 //! How what a session says, and the messages it is given, become frames.
 
+mod socketio;
+
+use std::sync::Arc;
+
 use broker_core::{CloseCode, Message, session::Reply};
 use broker_protocol::{native, ws};
 use bytes::{Bytes, BytesMut};
+
+pub(crate) use socketio::{Framing, SocketIo, closes_transport};
 
 /// What is in a ping whose answer acknowledges all that was written before it.
 pub(crate) const PROBE: &[u8] = b"ack";
@@ -12,6 +18,8 @@ pub(crate) const PROBE: &[u8] = b"ack";
 pub(crate) enum Dialect {
     /// Fanfare's own, over WebSocket; with compression, if it was negotiated.
     Native { compressed: bool },
+    /// Socket.IO, in one namespace.
+    SocketIo(Box<SocketIo>),
 }
 
 /// Which frames of a message a connection is given. All that have the same get the same bytes.
@@ -20,6 +28,7 @@ pub(crate) enum Encoding {
     #[default]
     Plain,
     Deflated,
+    SocketIo(Arc<Framing>),
 }
 
 impl Dialect {
@@ -27,6 +36,7 @@ impl Dialect {
         match self {
             Self::Native { compressed: true } => Encoding::Deflated,
             Self::Native { compressed: false } => Encoding::Plain,
+            Self::SocketIo(socket) => Encoding::SocketIo(Arc::clone(socket.framing())),
         }
     }
 
@@ -38,12 +48,14 @@ impl Dialect {
     pub(crate) fn encode_reply(&mut self, reply: &Reply, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => native::encode_reply(reply, out),
+            Self::SocketIo(socket) => socket.encode_reply(reply, out),
         }
     }
 
     pub(crate) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => native::encode_message(message, out),
+            Self::SocketIo(socket) => socket.framing().encode_message(message, out),
         }
     }
 
@@ -51,6 +63,8 @@ impl Dialect {
     pub(crate) fn ping(&self, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => out.extend_from_slice(&ws::frame::ping_frame(b"")),
+            // The transport has its own.
+            Self::SocketIo(_) => {}
         }
     }
 
@@ -58,6 +72,10 @@ impl Dialect {
     pub(crate) fn probe(&mut self) -> Option<Bytes> {
         match self {
             Self::Native { .. } => Some(ws::frame::ping_frame(PROBE)),
+            Self::SocketIo(socket) => {
+                socket.probe();
+                None
+            }
         }
     }
 
@@ -65,6 +83,7 @@ impl Dialect {
     pub(crate) fn last_frame(&self, code: CloseCode) -> Bytes {
         match self {
             Self::Native { .. } => ws::frame::close_frame(code.number(), code.reason()),
+            Self::SocketIo(socket) => socket.last_frame(code),
         }
     }
 }

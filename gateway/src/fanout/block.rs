@@ -1,12 +1,16 @@
 //! Finished frames, encoded once and shared by all who get them.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, sync::Arc};
 
 use broker_core::Message;
 use broker_protocol::{native, ws::deflate};
 use bytes::{Bytes, BytesMut};
 
-use crate::{dialect::Encoding, outbox::Outbox, telemetry::Metrics};
+use crate::{
+    dialect::{Encoding, Framing},
+    outbox::Outbox,
+    telemetry::Metrics,
+};
 
 /// What most frames hold beside the data, in bytes; a frame with more makes the block grow.
 const ENVELOPE: usize = 160;
@@ -19,12 +23,22 @@ pub(super) struct Block<M> {
     messages: M,
     plain: OnceCell<Bytes>,
     deflated: OnceCell<Bytes>,
+    framed: OnceCell<Box<Framed>>,
+}
+
+/// The messages as one framing has them, and as others do.
+#[derive(Debug)]
+struct Framed {
+    framing: Arc<Framing>,
+    bytes: Bytes,
+    next: OnceCell<Box<Framed>>,
 }
 
 impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
     pub(super) fn new(messages: M) -> Self {
         let count = u32::try_from(messages.clone().count()).unwrap_or(u32::MAX);
-        Self { count, messages, plain: OnceCell::new(), deflated: OnceCell::new() }
+        let (plain, deflated, framed) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { count, messages, plain, deflated, framed }
     }
 
     /// What this connection is to be sent.
@@ -32,11 +46,26 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         match outbox.encoding() {
             Encoding::Plain => self.plain(),
             Encoding::Deflated => self.deflated.get_or_init(|| compressor.compress(self.plain())),
+            Encoding::SocketIo(framing) => self.framed(framing),
         }
     }
 
     fn plain(&self) -> &Bytes {
         self.plain.get_or_init(|| self.encode(native::encode_message))
+    }
+
+    fn framed(&self, framing: &Arc<Framing>) -> &Bytes {
+        let mut place = &self.framed;
+        loop {
+            let framed = place.get_or_init(|| {
+                let bytes = self.encode(|message, out| framing.encode_message(message, out));
+                Box::new(Framed { framing: Arc::clone(framing), bytes, next: OnceCell::new() })
+            });
+            if Arc::ptr_eq(&framed.framing, framing) {
+                return &framed.bytes;
+            }
+            place = &framed.next;
+        }
     }
 
     fn encode(&self, encode: impl Fn(&Message, &mut BytesMut)) -> Bytes {

@@ -233,11 +233,13 @@ impl Outbox {
         queue.flush(self);
     }
 
-    /// Queues the last frame; nothing is taken after it.
+    /// Queues the last frame, which may be empty; nothing is taken after it.
     pub(crate) fn seal(&self, last: Bytes) {
         let mut queue = self.queue.lock();
         if !queue.sealed && !queue.failed {
-            queue.append(last, 0);
+            if !last.is_empty() {
+                queue.append(last, 0);
+            }
             queue.sealed = true;
         }
         queue.corked = false;

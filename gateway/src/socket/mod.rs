@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod fake;
 mod pipe;
+mod shared;
 mod tls;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures_util::future::poll_fn;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
@@ -19,6 +21,7 @@ use tokio::{io::Interest, net::TcpStream};
 #[cfg(test)]
 pub(crate) use fake::FakeSocket;
 pub(crate) use pipe::{CommandKey, PipeEnd, pipe};
+pub(crate) use shared::Wire;
 pub(crate) use tls::TlsSocket;
 
 /// A byte stream that can be used from several threads without locks: fan-out writes, the
@@ -63,6 +66,19 @@ pub(crate) enum HandedIn {
 /// Whether the same call may succeed later.
 pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// Waits until the socket has taken all of it.
+pub(crate) async fn write_all(socket: &dyn Socket, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write_vectored(&[IoSlice::new(bytes)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if is_transient(&error) => poll_fn(|cx| socket.poll_write_ready(cx)).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 impl Socket for TcpStream {

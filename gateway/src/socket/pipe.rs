@@ -3,19 +3,20 @@
 use std::{
     fmt,
     io::{self, ErrorKind, IoSlice},
+    mem,
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
 };
 
 use broker_protocol::ws::{Opcode, frame};
 use bytes::{Buf as _, BytesMut};
-use futures_util::task::AtomicWaker;
+use futures_util::{future::poll_fn, task::AtomicWaker};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use super::{HandedIn, Socket};
+use super::{HandedIn, Socket, write_all};
 
 /// Bytes that may wait to be read by the client's end; what does not fit waits in the outbox,
 /// which has a limit of its own.
@@ -36,8 +37,11 @@ struct Pipe {
     up_bytes: usize,
     state: Mutex<State>,
     client: AtomicWaker,
+    client_writes: AtomicWaker,
     server_reads: AtomicWaker,
     server_writes: AtomicWaker,
+    /// What carries the bytes now, if the client's end has found something better.
+    moved: OnceLock<Box<dyn Socket>>,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +73,10 @@ pub(crate) fn pipe(key: CommandKey, up_bytes: usize) -> (PipeSocket, PipeEnd) {
         up_bytes,
         state: Mutex::default(),
         client: AtomicWaker::new(),
+        client_writes: AtomicWaker::new(),
         server_reads: AtomicWaker::new(),
         server_writes: AtomicWaker::new(),
+        moved: OnceLock::new(),
     });
     (PipeSocket(Arc::clone(&pipe)), PipeEnd(pipe))
 }
@@ -83,10 +89,43 @@ impl PipeEnd {
         if state.down.is_empty() {
             return if state.finished { Poll::Ready(None) } else { Poll::Pending };
         }
-        let bytes = std::mem::take(&mut state.down);
+        let bytes = mem::take(&mut state.down);
         drop(state);
         self.0.server_writes.wake();
         Poll::Ready(Some(bytes))
+    }
+
+    /// Waits until the server has read all that was sent, or is gone.
+    pub(crate) async fn taken(&self) {
+        poll_fn(|cx| {
+            self.0.client_writes.register(cx.waker());
+            let state = self.0.state.lock();
+            if state.up.is_empty() || state.finished { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Has a socket carry the bytes from now on, of whose input `unread` was read already. Before
+    /// what the server writes next goes what it has written: `first` of it was read already.
+    ///
+    /// # Errors
+    /// The socket broke before; then the pipe is as if its client had gone.
+    pub(crate) async fn move_to(
+        &self,
+        socket: Box<dyn Socket>,
+        first: &[u8],
+        unread: &[u8],
+    ) -> io::Result<()> {
+        write_all(&*socket, first).await?;
+        let mut socket = Some(socket);
+        while let Some(bytes) = self.0.hand_over(&mut socket, unread) {
+            if let Some(socket) = &socket {
+                write_all(&**socket, &bytes).await?;
+            }
+        }
+        self.0.server_reads.wake();
+        self.0.server_writes.wake();
+        Ok(())
     }
 
     /// Sends a frame, also where others wait to be read: whoever calls this has bounded them.
@@ -97,6 +136,9 @@ impl PipeEnd {
 
 impl Drop for PipeEnd {
     fn drop(&mut self) {
+        if self.0.moved.get().is_some() {
+            return;
+        }
         let mut state = self.0.state.lock();
         (state.left, state.down) = (true, BytesMut::new());
         drop(state);
@@ -106,6 +148,23 @@ impl Drop for PipeEnd {
 }
 
 impl Pipe {
+    /// Goes over to the socket, if nothing waits that must be written to it before.
+    fn hand_over(&self, socket: &mut Option<Box<dyn Socket>>, unread: &[u8]) -> Option<BytesMut> {
+        let mut state = self.state.lock();
+        if !state.down.is_empty() {
+            return Some(mem::take(&mut state.down));
+        }
+        state.up.extend_from_slice(unread);
+        if let Some(socket) = socket.take() {
+            if state.finished {
+                socket.finish();
+            }
+            // The first and only move.
+            drop(self.moved.set(socket));
+        }
+        None
+    }
+
     /// The mask protects the caches of proxies; here are none.
     fn send(&self, state: &mut State, opcode: Opcode, payload: &[u8]) {
         frame::client_frame(&mut state.up, opcode, true, [0; 4], payload);
@@ -115,7 +174,14 @@ impl Pipe {
 
 impl Socket for PipeSocket {
     fn try_write_vectored(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(socket) = self.0.moved.get() {
+            return socket.try_write_vectored(parts);
+        }
         let mut state = self.0.state.lock();
+        // Whoever moves holds the lock.
+        if let Some(socket) = self.0.moved.get() {
+            return socket.try_write_vectored(parts);
+        }
         if state.left {
             return Err(ErrorKind::BrokenPipe.into());
         }
@@ -138,6 +204,10 @@ impl Socket for PipeSocket {
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.0.state.lock();
         if state.up.is_empty() {
+            if let Some(socket) = self.0.moved.get() {
+                drop(state);
+                return socket.try_read(buffer);
+            }
             return if state.left { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
         let count = state.up.len().min(buffer.len());
@@ -145,6 +215,8 @@ impl Socket for PipeSocket {
         state.up.advance(count);
         if state.up.is_empty() {
             state.up = BytesMut::new();
+            drop(state);
+            self.0.client_writes.wake();
         }
         Ok(count)
     }
@@ -152,6 +224,10 @@ impl Socket for PipeSocket {
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.server_writes.register(cx.waker());
         let state = self.0.state.lock();
+        if let Some(socket) = self.0.moved.get() {
+            drop(state);
+            return socket.poll_write_ready(cx);
+        }
         let ready = state.left || state.down.len() < DOWN_BYTES;
         if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -161,6 +237,10 @@ impl Socket for PipeSocket {
         ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         self.0.server_reads.register(cx.waker());
         let state = self.0.state.lock();
+        if let (true, Some(socket)) = (state.up.is_empty(), self.0.moved.get()) {
+            drop(state);
+            return socket.poll_read_ready(cx);
+        }
         let ready = state.left || !state.up.is_empty();
         if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -180,9 +260,19 @@ impl Socket for PipeSocket {
         HandedIn::Taken
     }
 
+    fn holds_back(&self) -> bool {
+        self.0.moved.get().is_some_and(|socket| socket.holds_back())
+    }
+
     fn finish(&self) {
-        self.0.state.lock().finished = true;
+        let mut state = self.0.state.lock();
+        state.finished = true;
+        drop(state);
         self.0.client.wake();
+        self.0.client_writes.wake();
+        if let Some(socket) = self.0.moved.get() {
+            socket.finish();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod session;
+pub(crate) mod socketio;
 pub(crate) mod websocket;
 
 use schemars::JsonSchema;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Raw {
     pub(crate) http: http::Http,
     pub(crate) websocket: websocket::WebSocket,
+    pub(crate) socketio: socketio::SocketIo,
     pub(crate) auth: auth::RawAuth,
     pub(crate) namespaces: access::RawNamespaces,
     pub(crate) connect: access::RawConnect,

@@ -1,0 +1,225 @@
+//! What comes with a request: a new session, a poll of one, or a WebSocket.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router, body,
+    extract::{Query, Request, State},
+    http::{Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use broker_protocol::engineio::decode_payload;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{self, Instant};
+
+use super::{Mount, Sid, engine::Engine, handshake::Handshake, polled::Polled, upgrade};
+use crate::{
+    connection::{self, Transport, accept_plain},
+    problem::Problem,
+    socket::{CommandKey, pipe},
+};
+
+/// Packets of one POST.
+const MAX_PACKETS: usize = 1024;
+/// The version of Engine.IO that Socket.IO v3 and v4 speak.
+const EIO: &str = "4";
+
+/// What clients write behind the path; the rest is the application's.
+#[derive(Debug, Deserialize)]
+struct Parameters {
+    #[serde(rename = "EIO")]
+    eio: Option<String>,
+    transport: Option<String>,
+    sid: Option<String>,
+}
+
+/// Why a request is refused: the numbers are the reference server's.
+#[derive(Debug)]
+enum Refusal {
+    UnknownTransport,
+    UnknownSession,
+    BadMethod,
+    BadRequest(&'static str),
+    UnsupportedVersion,
+    TooLarge,
+    Problem(Problem),
+}
+
+/// The routes, with a slash at the end and without.
+pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
+    let mut all = Router::new();
+    for mount in mounts {
+        let mut router = Router::new();
+        for path in &mount.options.paths {
+            let path = path.trim_end_matches('/');
+            router = router.route(path, any(serve)).route(&format!("{path}/"), any(serve));
+        }
+        all = all.merge(router.with_state(Arc::clone(mount)));
+    }
+    all
+}
+
+async fn serve(State(mount): State<Arc<Mount>>, request: Request) -> Response {
+    let Ok(Query(parameters)) = Query::<Parameters>::try_from_uri(request.uri()) else {
+        return Refusal::BadRequest("Bad request").into_response();
+    };
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    if upgrade && parameters.eio.is_none() && parameters.transport.is_none() {
+        let admission = State(Arc::clone(&mount.admission));
+        return connection::upgrade(admission, request).await.into_response();
+    }
+    let outcome = match (parameters.transport.as_deref(), &parameters.sid) {
+        (Some("polling"), None) => mount.open(&parameters, request).await,
+        (Some("polling"), Some(sid)) => mount.poll(sid, request).await,
+        (Some("websocket"), None) => mount.open_websocket(&parameters, request),
+        (Some("websocket"), Some(sid)) => mount.upgrade(sid, request),
+        _ => Err(Refusal::UnknownTransport),
+    };
+    outcome.unwrap_or_else(|refusal| {
+        mount.admission.deps.metrics.handshake(refusal.name());
+        refusal.into_response()
+    })
+}
+
+impl Mount {
+    /// A session over HTTP long polling.
+    async fn open(
+        self: &Arc<Self>,
+        parameters: &Parameters,
+        request: Request,
+    ) -> Result<Response, Refusal> {
+        if request.method() != Method::GET {
+            return Err(Refusal::BadMethod);
+        }
+        let handshake = self.handshake(parameters, &request, Transport::SocketIoPolling)?;
+        let sid = Sid::new(self.owner);
+        let (socket, pipe) = pipe(CommandKey::random(), self.options.max_payload);
+        let silence = self.options.ping_interval + self.options.ping_timeout;
+        let polled = Polled::new(pipe, Instant::now() + silence);
+        let registration = Some(self.register(sid, Arc::clone(&polled)));
+        let engine =
+            Engine::open(Arc::clone(self), Box::new(socket), handshake, (sid, registration));
+        self.admission.tasks.spawn(engine);
+        self.answer_poll(&polled).await
+    }
+
+    async fn poll(&self, sid: &str, request: Request) -> Result<Response, Refusal> {
+        let polled = self.find(sid)?;
+        match *request.method() {
+            Method::GET => self.answer_poll(&polled).await,
+            Method::POST => {
+                let body = body::to_bytes(request.into_body(), self.options.max_payload)
+                    .await
+                    .map_err(|_| Refusal::TooLarge)?;
+                let posted = match decode_payload(&body, MAX_PACKETS) {
+                    Ok(packets) => polled.post(packets).await,
+                    Err(_) => Err(polled.give_up()),
+                };
+                posted.map_err(|_| Refusal::BadRequest("Bad request"))?;
+                Ok(([(header::CONTENT_TYPE, "text/html")], "ok").into_response())
+            }
+            _ => Err(Refusal::BadRequest("Bad request")),
+        }
+    }
+
+    async fn answer_poll(&self, polled: &Arc<Polled>) -> Result<Response, Refusal> {
+        let packets = polled.poll(self.options.max_payload).await;
+        let packets = packets.map_err(|_| Refusal::BadRequest("Bad request"))?;
+        let headers = [
+            (header::CONTENT_TYPE, "text/plain; charset=UTF-8"),
+            (header::CACHE_CONTROL, "no-store"),
+        ];
+        Ok((headers, packets).into_response())
+    }
+
+    /// A session over WebSocket from the beginning.
+    fn open_websocket(
+        self: &Arc<Self>,
+        parameters: &Parameters,
+        mut request: Request,
+    ) -> Result<Response, Refusal> {
+        if !request.headers().contains_key(header::UPGRADE) {
+            return Err(Refusal::BadRequest("Bad request"));
+        }
+        let handshake = self.handshake(parameters, &request, Transport::SocketIo)?;
+        let (response, socket) = accept_plain(&mut request).map_err(Refusal::Problem)?;
+        let mount = Arc::clone(self);
+        self.admission.tasks.spawn(async move {
+            let Some((socket, unread)) = socket.await else { return };
+            let sid = Sid::new(mount.owner);
+            let mut engine = Engine::open(Arc::clone(&mount), socket, handshake, (sid, None));
+            engine.start(unread);
+            mount.admission.tasks.spawn(engine);
+        });
+        Ok(response)
+    }
+
+    /// A WebSocket for a session over HTTP long polling.
+    fn upgrade(&self, sid: &str, mut request: Request) -> Result<Response, Refusal> {
+        let polled = self.find(sid)?;
+        self.admission.check_origin(request.headers()).map_err(Refusal::Problem)?;
+        let (response, socket) = accept_plain(&mut request).map_err(Refusal::Problem)?;
+        let patience = self.options.upgrade_timeout;
+        self.admission.tasks.spawn(async move {
+            let Some((socket, unread)) = socket.await else { return };
+            if !polled.is_polling() {
+                return;
+            }
+            if time::timeout(patience, upgrade::run(socket, unread, &polled)).await.is_err() {
+                tracing::debug!("a client did not go on with the upgrade that it began");
+            }
+        });
+        Ok(response)
+    }
+
+    fn find(&self, sid: &str) -> Result<Arc<Polled>, Refusal> {
+        let sid: Sid = sid.parse().map_err(|_| Refusal::UnknownSession)?;
+        let polled = self.polled.get(&sid).map(|polled| Arc::clone(&polled));
+        polled.ok_or(Refusal::UnknownSession)
+    }
+
+    fn handshake(
+        &self,
+        parameters: &Parameters,
+        request: &Request,
+        transport: Transport,
+    ) -> Result<Handshake, Refusal> {
+        if parameters.eio.as_deref() != Some(EIO) {
+            return Err(Refusal::UnsupportedVersion);
+        }
+        let headers = request.headers();
+        self.admission.admit(headers).map_err(Refusal::Problem)?;
+        let token = self.admission.token(headers, request.uri());
+        Ok(Handshake::new(headers, transport, token))
+    }
+}
+
+impl Refusal {
+    /// In metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownTransport => "unknown_transport",
+            Self::UnknownSession => "unknown_session",
+            Self::BadMethod | Self::BadRequest(_) => "bad_request",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::TooLarge => "message_too_large",
+            Self::Problem(problem) => problem.code,
+        }
+    }
+
+    fn into_response(self) -> Response {
+        let (code, message) = match self {
+            Self::UnknownTransport => (0, "Transport unknown"),
+            Self::UnknownSession => (1, "Session ID unknown"),
+            Self::BadMethod => (2, "Bad handshake method"),
+            Self::BadRequest(message) => (3, message),
+            Self::UnsupportedVersion => (5, "Unsupported protocol version"),
+            Self::TooLarge => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            Self::Problem(problem) => return problem.into_response(),
+        };
+        let body = Json(json!({ "code": code, "message": message }));
+        (StatusCode::BAD_REQUEST, body).into_response()
+    }
+}

@@ -1,0 +1,307 @@
+//! The client's end of a session over HTTP long polling.
+//!
+//! The other end of its [pipe](crate::socket::pipe) is an [`Engine`](super::engine::Engine) as
+//! every other: what it writes as WebSocket frames are the packets of the next polls.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use broker_core::CloseCode;
+use broker_protocol::{
+    engineio::{Packet, Payload},
+    ws::{Decoder, Incoming, Opcode, Role},
+};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::future::poll_fn;
+use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
+
+use crate::socket::{PipeEnd, Socket};
+
+/// How often a poll is ended while the client probes a WebSocket: it waits for one to end.
+const WHILE_PROBING: Duration = Duration::from_millis(100);
+/// How long a client may wait until what it sent is taken.
+const TAKEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// A session whose packets go by HTTP, until it ends or changes to WebSocket.
+#[derive(Debug)]
+pub(super) struct Polled {
+    pipe: PipeEnd,
+    reader: Mutex<Reader>,
+    state: Mutex<State>,
+    /// The state has changed.
+    changed: Notify,
+    /// When the client is given up, unless it answers a ping.
+    lives_until: Mutex<Instant>,
+}
+
+/// What the server has written, as far as it was read.
+#[derive(Debug)]
+struct Reader {
+    decoder: Decoder,
+    input: BytesMut,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    polling: bool,
+    posting: bool,
+    probing: bool,
+    phase: Phase,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Polling,
+    /// A WebSocket carries the packets.
+    Upgraded,
+    /// The client has said so.
+    Left,
+    /// The server has, or something was not as it must be.
+    Closed,
+}
+
+/// The session is over, or does not go by HTTP any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// One request at a time: where it does not end well, the session does.
+struct Turn<'a> {
+    polled: &'a Polled,
+    done: bool,
+    which: fn(&mut State) -> &mut bool,
+}
+
+impl Polled {
+    pub(super) fn new(pipe: PipeEnd, lives_until: Instant) -> Arc<Self> {
+        let decoder = Decoder::new(Role::Client, usize::MAX);
+        Arc::new(Self {
+            pipe,
+            reader: Mutex::new(Reader { decoder, input: BytesMut::new() }),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            lives_until: Mutex::new(lives_until),
+        })
+    }
+
+    /// The packets of the next poll.
+    ///
+    /// # Errors
+    /// There will be none.
+    pub(super) async fn poll(&self, max_bytes: usize) -> Result<Bytes, Gone> {
+        let turn = self.begin(|state| &mut state.polling)?;
+        let body = loop {
+            let changed = self.changed.notified();
+            let State { phase, probing, .. } = *self.state.lock();
+            match phase {
+                Phase::Polling => {}
+                Phase::Left => break Bytes::from_static(b"6"),
+                // Clients that upgrade wait for their polls before.
+                Phase::Upgraded => {
+                    turn.end();
+                    return Err(Gone);
+                }
+                Phase::Closed => break Bytes::from_static(b"1"),
+            }
+            let patience = if probing { WHILE_PROBING } else { Duration::MAX };
+            tokio::select! {
+                Some(body) = self.packets(max_bytes) => break body,
+                () = changed => {}
+                () = time::sleep(patience) => break Bytes::from_static(b"6"),
+            }
+        };
+        turn.end();
+        Ok(body)
+    }
+
+    /// Hands packets to the server, and waits until it has taken them.
+    ///
+    /// # Errors
+    /// The session is over; also because of what is in the packets.
+    pub(super) async fn post<'a, E>(
+        &self,
+        packets: impl Iterator<Item = Result<Packet<'a>, E>>,
+    ) -> Result<(), Gone> {
+        let turn = self.begin(|state| &mut state.posting)?;
+        for packet in packets {
+            match packet.map_err(|_| Gone)? {
+                Packet::Text(text) => {
+                    self.pipe.send(Opcode::Text, format!("4{text}").as_bytes());
+                }
+                Packet::Binary(bytes) => self.pipe.send(Opcode::Binary, &bytes),
+                Packet::Pong(_) => self.pipe.send(Opcode::Text, b"3"),
+                Packet::Close => {
+                    self.end(Phase::Left);
+                    turn.end();
+                    return Ok(());
+                }
+                // Some clients send it also where they do not upgrade.
+                Packet::Noop => {}
+                Packet::Open | Packet::Ping(_) | Packet::Upgrade => return Err(Gone),
+            }
+        }
+        time::timeout(TAKEN_WITHIN, self.pipe.taken()).await.map_err(|_| Gone)?;
+        turn.end();
+        Ok(())
+    }
+
+    /// The client probes a WebSocket: polls end at once, until it has made up its mind.
+    ///
+    /// # Errors
+    /// It is too late for that, or it does so already.
+    pub(super) fn probe(self: &Arc<Self>) -> Result<Probing, Gone> {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Polling || mem::replace(&mut state.probing, true) {
+            return Err(Gone);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Ok(Probing(Arc::clone(self)))
+    }
+
+    /// What the client sent cannot be read: the session is over.
+    pub(super) fn give_up(&self) -> Gone {
+        self.end(Phase::Closed);
+        Gone
+    }
+
+    /// The server's side has ended.
+    pub(super) fn close(&self) {
+        self.end(Phase::Closed);
+    }
+
+    /// The client has answered a ping.
+    pub(super) fn live_until(&self, at: Instant) {
+        *self.lives_until.lock() = at;
+    }
+
+    /// Whether the session goes by HTTP.
+    pub(super) fn is_polling(&self) -> bool {
+        self.state.lock().phase == Phase::Polling
+    }
+
+    fn begin(&self, which: fn(&mut State) -> &mut bool) -> Result<Turn<'_>, Gone> {
+        if *self.lives_until.lock() <= Instant::now() {
+            return Err(self.give_up());
+        }
+        let mut state = self.state.lock();
+        if state.phase != Phase::Polling {
+            return Err(Gone);
+        }
+        if mem::replace(which(&mut state), true) {
+            drop(state);
+            self.end(Phase::Closed);
+            return Err(Gone);
+        }
+        Ok(Turn { polled: self, done: false, which })
+    }
+
+    fn end(&self, phase: Phase) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Polling {
+            return;
+        }
+        state.phase = phase;
+        drop(state);
+        self.changed.notify_waiters();
+        if phase != Phase::Upgraded {
+            self.pipe.send(Opcode::Close, &CloseCode::Normal.number().to_be_bytes());
+        }
+    }
+
+    /// Waits for packets, and takes those that there are; `None` once there will be no more.
+    async fn packets(&self, max_bytes: usize) -> Option<Bytes> {
+        loop {
+            let mut payload = Payload::default();
+            let ended = self.take(&mut payload, max_bytes).is_err();
+            if ended {
+                self.close();
+            }
+            if !payload.is_empty() {
+                return Some(payload.finish());
+            }
+            match poll_fn(|cx| self.pipe.poll_read(cx)).await {
+                Some(bytes) if !ended => self.reader.lock().input.unsplit(bytes),
+                _ => {
+                    self.close();
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn take(&self, payload: &mut Payload, max_bytes: usize) -> Result<(), Gone> {
+        let Reader { decoder, input } = &mut *self.reader.lock();
+        while payload.has_room() && payload.len() < max_bytes {
+            let mut rest = &mut input[..];
+            let before = rest.len();
+            let incoming = decoder.next(&mut rest);
+            let closed = match incoming {
+                Ok(None) => {
+                    *input = BytesMut::new();
+                    return Ok(());
+                }
+                Ok(Some(Incoming::Text(text))) => {
+                    payload.push(Opcode::Text, text.as_bytes());
+                    false
+                }
+                Ok(Some(Incoming::Binary(bytes))) => {
+                    payload.push(Opcode::Binary, bytes);
+                    false
+                }
+                Ok(Some(Incoming::Ping(_) | Incoming::Pong(_))) => false,
+                Ok(Some(Incoming::Close(_))) | Err(_) => true,
+            };
+            let used = before - rest.len();
+            input.advance(used);
+            if closed {
+                return Err(Gone);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Turn<'_> {
+    fn end(mut self) {
+        self.done = true;
+    }
+}
+
+/// A client that breaks off a request has gone.
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *(self.which)(&mut self.polled.state.lock()) = false;
+        if !self.done {
+            self.polled.end(Phase::Closed);
+        }
+    }
+}
+
+/// A client that tries a WebSocket.
+pub(super) struct Probing(Arc<Polled>);
+
+impl Probing {
+    /// It has changed to the WebSocket, from whose input `unread` was read already.
+    pub(super) async fn upgrade(self, socket: Box<dyn Socket>, unread: &[u8]) {
+        let polled = Arc::clone(&self.0);
+        polled.end(Phase::Upgraded);
+        // A poll that was under way has ended, or ends with what it has taken already.
+        while polled.state.lock().polling {
+            polled.changed.notified().await;
+        }
+        let input = mem::take(&mut polled.reader.lock().input);
+        if let Err(error) = polled.pipe.move_to(socket, &input, unread).await {
+            tracing::debug!(%error, "a WebSocket broke right after an upgrade to it");
+        }
+    }
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.0.state.lock().probing = false;
+    }
+}

@@ -1,0 +1,84 @@
+//! From HTTP long polling to WebSocket (§ Upgrade of Engine.IO).
+
+use std::{future::poll_fn, sync::Arc};
+
+use broker_protocol::{
+    engineio::{PROBE, PROBE_PONG_FRAME, Packet},
+    ws::{Decoder, Incoming, Role},
+};
+use bytes::Bytes;
+
+use super::polled::{Polled, Probing};
+use crate::{
+    connection::read_some,
+    socket::{Socket, write_all},
+};
+
+/// Largest frame of a probe.
+const PROBE_BYTES: usize = 125;
+
+/// Has a client try a WebSocket, and changes to it once the client says so. Until then, and where
+/// it does not, the session stays as it is.
+pub(super) async fn run(socket: Box<dyn Socket>, unread: Bytes, polled: &Arc<Polled>) {
+    let mut trial = Trial { decoder: Decoder::new(Role::Server, PROBE_BYTES), probing: None };
+    let mut next = trial.take(&mut Vec::from(unread), polled);
+    loop {
+        match next {
+            Next::Wait => {}
+            Next::Answer => {
+                if write_all(&*socket, PROBE_PONG_FRAME).await.is_err() {
+                    return;
+                }
+            }
+            Next::Upgrade(probing, rest) => return probing.upgrade(socket, &rest).await,
+            Next::Refuse => return,
+        }
+        if poll_fn(|cx| socket.poll_read_ready(cx)).await.is_err() {
+            return;
+        }
+        next = Next::Wait;
+        if read_some(&*socket, |bytes| next = trial.take(bytes, polled)).is_err() {
+            return;
+        }
+    }
+}
+
+struct Trial {
+    decoder: Decoder,
+    probing: Option<Probing>,
+}
+
+enum Next {
+    Wait,
+    Answer,
+    /// The client has changed to the socket; what it sent after saying so.
+    Upgrade(Probing, Vec<u8>),
+    Refuse,
+}
+
+impl Trial {
+    fn take(&mut self, mut bytes: &mut [u8], polled: &Arc<Polled>) -> Next {
+        let mut next = Next::Wait;
+        loop {
+            let packet = match self.decoder.next(&mut bytes) {
+                Ok(None) => return next,
+                Ok(Some(Incoming::Text(text))) => Packet::decode(text),
+                Ok(Some(Incoming::Ping(_) | Incoming::Pong(_))) => continue,
+                Ok(Some(_)) | Err(_) => return Next::Refuse,
+            };
+            match (packet, self.probing.take()) {
+                (Ok(Packet::Ping(PROBE)), None) => match polled.probe() {
+                    Ok(probing) => {
+                        self.probing = Some(probing);
+                        next = Next::Answer;
+                    }
+                    Err(_) => return Next::Refuse,
+                },
+                (Ok(Packet::Upgrade), Some(probing)) => {
+                    return Next::Upgrade(probing, bytes.to_vec());
+                }
+                _ => return Next::Refuse,
+            }
+        }
+    }
+}
