@@ -89,7 +89,7 @@ autobahn: build ## Run the Autobahn WebSocket conformance suite against the gate
 	e2e/autobahn/run.sh
 
 .PHONY: instructions
-instructions: ## Count the instructions of a delivery and compare them with scripts/instructions.txt
+instructions: ## Count the instructions of a delivery and compare them with what is committed
 	@scripts/tools.sh valgrind
 	scripts/instructions.sh
 
