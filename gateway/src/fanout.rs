@@ -23,8 +23,8 @@ use broker_core::{
     ConnectionId, Interest, Message,
     ports::{BusEvent, GapReason},
 };
-use broker_protocol::{native, ws::deflate};
-use bytes::{Bytes, BytesMut};
+use broker_protocol::ws::deflate;
+use bytes::Bytes;
 use tokio::{
     task,
     time::{self, Instant},
@@ -36,7 +36,7 @@ use crate::{
     outbox::{Outbox, Pushed},
     telemetry::{Metrics, Tracing},
 };
-use block::{Block, Compressor};
+use block::{Block, Compressor, Gap};
 pub(crate) use catch_up::run as catch_up;
 pub(crate) use redelivery::run as redeliver;
 
@@ -395,11 +395,9 @@ impl Fanout {
                 (reason.as_str(), interest.map_or("any subscribed channel", Interest::as_str));
             tracing::warn!(reason, channel, unlogged, "messages may have been lost");
         }
-        let mut frame = BytesMut::new();
-        native::encode_gap(interest, reason, &mut frame);
-        let frame = frame.freeze();
+        let gap = Gap::new(interest, reason);
         let tell = |outbox: &Outbox| {
-            if let Pushed::Overflow { lost } = outbox.deliver(&frame, 0) {
+            if let Pushed::Overflow { lost } = outbox.deliver(&gap.bytes_for(outbox), 0) {
                 self.metrics.slow_client(lost);
             }
         };

@@ -3,8 +3,9 @@
 use std::{mem, sync::Arc};
 
 use broker_core::{
-    CloseCode, Data, JsonText, Message,
+    CloseCode, Data, Interest, JsonText, Message,
     code::Retry,
+    ports::GapReason,
     session::{Failure, Outgoing, Reply},
 };
 use broker_protocol::{
@@ -68,6 +69,17 @@ impl Framing {
 
     pub(crate) fn encode(&self, outgoing: &socketio::Outgoing<'_>, out: &mut BytesMut) {
         self.parser.encode(&self.namespace, outgoing, out);
+    }
+
+    /// Word that messages may be missing.
+    pub(crate) fn gap(&self, interest: Option<&Interest>, reason: GapReason) -> Bytes {
+        let mut body = json!({ "reason": reason.as_str() });
+        if let Some(interest) = interest {
+            body["channel"] = interest.as_str().into();
+        }
+        let mut out = BytesMut::new();
+        self.encode_notice("fanfare:gap", body, &mut out);
+        out.freeze()
     }
 
     /// Something that concerns the connection, as an event of the server's own.

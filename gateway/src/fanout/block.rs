@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, sync::Arc};
 
-use broker_core::Message;
+use broker_core::{Interest, Message, ports::GapReason};
 use broker_protocol::{native, ws::deflate};
 use bytes::{Bytes, BytesMut};
 
@@ -73,6 +73,29 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         let mut block = BytesMut::with_capacity(room);
         self.messages.clone().for_each(|message| encode(message, &mut block));
         block.freeze()
+    }
+}
+
+/// Word that messages may be missing.
+pub(super) struct Gap<'a> {
+    interest: Option<&'a Interest>,
+    reason: GapReason,
+    plain: Bytes,
+}
+
+impl<'a> Gap<'a> {
+    pub(super) fn new(interest: Option<&'a Interest>, reason: GapReason) -> Self {
+        let mut plain = BytesMut::new();
+        native::encode_gap(interest, reason, &mut plain);
+        Self { interest, reason, plain: plain.freeze() }
+    }
+
+    /// What this connection is to be sent.
+    pub(super) fn bytes_for(&self, outbox: &Outbox) -> Bytes {
+        match outbox.encoding() {
+            Encoding::Plain | Encoding::Deflated => self.plain.clone(),
+            Encoding::SocketIo(framing) => framing.gap(self.interest, self.reason),
+        }
     }
 }
 
