@@ -278,6 +278,8 @@ pub struct NamespaceRules {
     pub request: Rule,
     /// What is kept of its channels.
     pub history: Option<History>,
+    /// Whether there are snapshots of it; only with `history`.
+    pub retained: bool,
     /// How messages for users who are away are queued; for `user` only.
     pub queue: Option<Queue>,
     /// Whether account is kept of who is in its channels.
@@ -361,19 +363,16 @@ impl Namespaces {
         self.declared.get(namespace)?.history.as_ref()
     }
 
+    /// Whether there are snapshots of the namespace.
+    #[must_use]
+    pub fn retains(&self, namespace: &str) -> bool {
+        self.declared.get(namespace).is_some_and(|rules| rules.retained)
+    }
+
     /// How messages are queued for the user whose channel this is; `None` where they are not.
     #[must_use]
     pub fn queue_of(&self, channel: &ChannelName) -> Option<&Queue> {
         self.declared.get(channel.namespace())?.queue.as_ref()
-    }
-
-    /// What is kept of the channel; nothing is for a pattern.
-    #[must_use]
-    pub fn history_of(&self, interest: &Interest) -> Option<&History> {
-        match interest {
-            Interest::Channel(channel) => self.history(channel.namespace()),
-            Interest::Pattern(_) => None,
-        }
     }
 
     fn rules(&self, namespace: &str) -> Option<&NamespaceRules> {

@@ -67,6 +67,8 @@ error_codes! {
     NotSubscribed = "not_subscribed", No;
     /// The channel's past is asked for, but its namespace keeps none.
     NoHistory = "no_history", No;
+    /// The snapshot does not fit; the message says what to do.
+    SnapshotTooLarge = "snapshot_too_large", No;
     /// An acknowledgement, but the connection's user has no offline queue.
     NoQueue = "no_queue", No;
     /// The connection has as many subscriptions as it may.

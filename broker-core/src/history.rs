@@ -106,9 +106,18 @@ pub enum Rewind {
     Messages(usize),
     /// What came in this last while.
     For(Duration),
+    /// The newest one: of the channel, or of each channel that matches the pattern, in a namespace
+    /// that is retained.
+    Snapshot,
 }
 
 impl Since {
+    /// Whether the newest messages alone are asked for.
+    #[must_use]
+    pub fn is_snapshot(&self) -> bool {
+        self.rewind == Some(Rewind::Snapshot)
+    }
+
     /// Whether nothing of the past is asked for.
     #[must_use]
     pub fn is_now(&self) -> bool {
@@ -119,8 +128,8 @@ impl Since {
 /// Where a new subscription starts, for its subscriber to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// What follows, the past included, comes after this.
-    pub position: Position,
+    /// What follows, the past included, comes after this; `None` of a pattern.
+    pub position: Option<Position>,
     /// Whether everything since the subscriber's own position follows; `None` where it gave none.
     pub recovered: Option<bool>,
     /// How many messages of the past follow.

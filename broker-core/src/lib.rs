@@ -13,8 +13,9 @@
 //! 8. [`position`] and [`history`]: where a message stands in its channel's log, and whether what
 //!    is kept there is all that somebody missed.
 //! 9. [`feed`]: a channel's live messages without holes, joined with its past.
-//! 10. [`resume`]: what is kept of a session whose connection may break.
-//! 11. [`ports`]: the seams to bus, log, presence and sessions, with their laws.
+//! 10. [`retained`]: the newest message of each channel of a namespace, for snapshots.
+//! 11. [`resume`]: what is kept of a session whose connection may break.
+//! 12. [`ports`]: the seams to bus, log, presence and sessions, with their laws.
 
 pub mod access;
 pub mod code;
@@ -27,6 +28,7 @@ pub mod overlap;
 pub mod ports;
 pub mod position;
 pub mod resume;
+pub mod retained;
 pub mod session;
 pub mod subscribers;
 

@@ -15,9 +15,10 @@ use crate::{
     history::{Slice, Top},
     id::{ConnectionId, NodeId},
     message::{Data, Message, Publisher, Timestamp},
-    name::{ChannelName, EventName, Interest, Role, UserId},
+    name::{ChannelName, EventName, Interest, Namespace, Role, UserId},
     position::{Epoch, Offset, Position},
     resume::{KeptSession, SessionKey},
+    retained::Listing,
 };
 
 pub use roster::{
@@ -244,6 +245,17 @@ pub trait Log: Send + Sync + Debug {
         &self,
         channel: ChannelName,
         slice: Slice,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>>;
+
+    /// The channels of a namespace that have messages, as whoever accepts new messages knows them.
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>>;
+
+    /// The newest message of each of these channels of one namespace, where it has one, in no
+    /// order: as it was at some moment when the log had reached `until`.
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        until: Offset,
     ) -> BoxFuture<'static, Result<Vec<Message>, LogError>>;
 }
 

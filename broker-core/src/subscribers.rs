@@ -92,7 +92,8 @@ impl<H> Group<H> {
 pub struct Subscribers<H> {
     shards: Box<[Shard<H>]>,
     /// All patterns with a subscriber: few, and needed to know who a channel reaches.
-    patterns: RwLock<Vec<ChannelPattern>>,
+    /// By namespace.
+    patterns: RwLock<HashMap<String, Vec<ChannelPattern>>>,
     hasher: RandomState,
 }
 
@@ -113,7 +114,8 @@ impl<H> Subscribers<H> {
         if let Interest::Pattern(pattern) = &interest
             && !shard.contains_key(&interest)
         {
-            self.patterns.write().push(pattern.clone());
+            let mut patterns = self.patterns.write();
+            patterns.entry(pattern.namespace().to_owned()).or_default().push(pattern.clone());
         }
         match shard.entry(interest) {
             Entry::Occupied(mut group) => group.get_mut().insert(connection, handle),
@@ -130,7 +132,12 @@ impl<H> Subscribers<H> {
         if group.remove(connection) {
             shard.remove(interest);
             if let Interest::Pattern(pattern) = interest {
-                self.patterns.write().retain(|known| known != pattern);
+                let mut patterns = self.patterns.write();
+                let Some(known) = patterns.get_mut(pattern.namespace()) else { return };
+                known.retain(|known| known != pattern);
+                if known.is_empty() {
+                    patterns.remove(pattern.namespace());
+                }
             }
         }
     }
@@ -146,16 +153,17 @@ impl<H> Subscribers<H> {
     /// pattern; a connection may be visited more than once.
     pub fn for_each_reached(&self, channel: &ChannelName, mut visit: impl FnMut(ConnectionId, &H)) {
         self.for_each(&Interest::Channel(channel.clone()), &mut visit);
-        let patterns: Vec<ChannelPattern> = self
-            .patterns
-            .read()
-            .iter()
-            .filter(|pattern| pattern.matches(channel))
-            .cloned()
-            .collect();
+        let mut patterns = self.patterns_of(channel.namespace());
+        patterns.retain(|pattern| pattern.matches(channel));
         for pattern in patterns {
             self.for_each(&Interest::Pattern(pattern), &mut visit);
         }
+    }
+
+    /// The patterns of a namespace that connections have.
+    #[must_use]
+    pub fn patterns_of(&self, namespace: &str) -> Vec<ChannelPattern> {
+        self.patterns.read().get(namespace).cloned().unwrap_or_default()
     }
 
     /// Whether the connection shares the interest.

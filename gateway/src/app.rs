@@ -7,7 +7,7 @@ mod signals;
 use std::{io, net::SocketAddr, sync::Arc};
 
 use broker_backends::{Backends, BusEvents, ConnectError};
-use broker_core::{NodeId, history::Queue};
+use broker_core::{NodeId, history::Queue, retained::Bounds};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -16,12 +16,12 @@ use crate::{
     backends,
     canary::{self, Verdict},
     cli::Exit,
-    config::Config,
+    config::{Config, HistoryStorage},
     connection::{Admission, Deps},
     directory::{self, Writer},
     drain::drain,
     fanout::{self, Fanout},
-    hub::{Hub, feeds::Feeds},
+    hub::{Hub, feeds::Feeds, retained::Retained},
     keeper::Keeper,
     probes::Probes,
     queue::Acknowledgements,
@@ -161,7 +161,7 @@ impl Gateway {
         let (register, notes) = has_presence.then(|| register::open(Arc::clone(&rules))).unzip();
         let hub =
             Hub::new(Arc::clone(bus), config.nats.linger).with_feeds(feeds).with_register(register);
-        let hub = Arc::new(hub);
+        let hub = Arc::new(hub.with_retained(retained(config)));
         let verifier =
             Verifier::new(&config.auth).map_err(|error| StartError::Auth(error.to_string()))?;
         let verifier = Arc::new(verifier);
@@ -243,6 +243,10 @@ impl Gateway {
                 background.spawn(fanout::redeliver(Arc::clone(feeds), catcher));
             }
         }
+        for watched in deps.hub.retained().iter() {
+            let (watched, log) = (Arc::clone(watched), Arc::clone(&self.api.log));
+            background.spawn(fanout::keep_retained(watched, log, Arc::new(self.fanout(false))));
+        }
         if let Some(acks) = &deps.acknowledgements {
             background.spawn(owned(Arc::clone(acks), async |acks| acks.run().await));
             background.spawn(owned(Arc::clone(acks), async |acks| acks.sweep().await));
@@ -280,6 +284,12 @@ fn history(
     };
     let acknowledgements = Acknowledgements::new(Arc::clone(queue), Arc::clone(metrics));
     (Arc::new(feeds.with_queue(Arc::clone(queue), ttl)), Some(Arc::new(acknowledgements)))
+}
+
+/// What is kept known of retained namespaces.
+fn retained(config: &Config) -> Retained {
+    let HistoryStorage { retained_channels: channels, retained_bytes: bytes, .. } = config.history;
+    Retained::new(config.retained(), Bounds { channels, bytes })
 }
 
 fn probes(

@@ -6,6 +6,7 @@
 mod block;
 mod catch_up;
 mod redelivery;
+mod retained;
 mod stored;
 
 use std::{
@@ -39,6 +40,7 @@ use crate::{
 use block::{Block, Compressor, Gap};
 pub(crate) use catch_up::run as catch_up;
 pub(crate) use redelivery::run as redeliver;
+pub(crate) use retained::keep_retained;
 
 /// Most that is taken from the bus at once: enough to join frames, not enough to delay others.
 const BATCH: usize = 1024;
@@ -382,8 +384,15 @@ impl Fanout {
         match interest {
             // The log has what is missing.
             Some(interest) if self.hub.recover(interest) => return,
-            None => self.hub.feeds().into_iter().for_each(|feeds| feeds.doubt_all()),
-            Some(_) => {}
+            Some(interest) => {
+                if let Some(watched) = self.hub.watched_by(interest) {
+                    return self.doubt_retained(watched, reason, log);
+                }
+            }
+            None => {
+                self.hub.feeds().into_iter().for_each(|feeds| feeds.doubt_all());
+                self.hub.retained().iter().for_each(|watched| watched.doubt());
+            }
         }
         self.announce_gap(interest, reason, log);
     }

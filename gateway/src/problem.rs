@@ -183,9 +183,11 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         | Code::PublishBlocked
         | Code::Conflict => StatusCode::CONFLICT,
         Code::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::UnknownNamespace | Code::NoHistory | Code::NoQueue | Code::ServiceRefused => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Code::UnknownNamespace
+        | Code::NoHistory
+        | Code::NoQueue
+        | Code::SnapshotTooLarge
+        | Code::ServiceRefused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Overloaded | Code::StoreFull | Code::Unavailable | Code::NoService => {
             StatusCode::SERVICE_UNAVAILABLE

@@ -16,13 +16,14 @@ use std::{
 
 use broker_backends::Backends;
 use broker_core::{
-    ChannelName, Data, Epoch, Interest, Message, NodeId, Offset,
+    ChannelName, Data, Epoch, Interest, Message, Namespace, NodeId, Offset,
     history::{From, Slice, Top},
     message::Publisher,
     ports::{
         Accepted, BoxFuture, Bus, BusError, BusEvent, Log, LogError, PublishError, RequestError,
         ServiceRequest,
     },
+    retained::Listing,
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -223,6 +224,34 @@ impl Log for SpoiltLog {
             if bug == Sabotage::SpliceOffByOne && is_past {
                 messages.pop();
             }
+            if bug == Sabotage::EpochNotBumped {
+                messages.iter_mut().for_each(forget_epoch_of);
+            }
+            Ok(messages)
+        }
+        .boxed()
+    }
+
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        let (bug, listing) = (self.bug, self.inner.channels(namespace));
+        async move {
+            let mut listing = listing.await?;
+            if bug == Sabotage::EpochNotBumped {
+                listing.epoch = EPOCH;
+            }
+            Ok(listing)
+        }
+        .boxed()
+    }
+
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        until: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        let (bug, newest) = (self.bug, self.inner.newest(channels, until));
+        async move {
+            let mut messages = newest.await?;
             if bug == Sabotage::EpochNotBumped {
                 messages.iter_mut().for_each(forget_epoch_of);
             }

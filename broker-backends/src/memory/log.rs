@@ -13,6 +13,7 @@ use broker_core::{
     history::{From, Queue, Slice, Top},
     message::{Publisher, Stored},
     ports::{Accepted, BoxFuture, Log, LogError, PublishError, Queued},
+    retained::Listing,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -143,7 +144,11 @@ impl MemoryLog {
         channel: &ChannelName,
         look: impl FnOnce(&Kept) -> T,
     ) -> Result<T, LogError> {
-        let log = self.logs.get(channel.namespace()).ok_or(LogError::NoHistory)?;
+        self.look_into(channel.namespace(), look)
+    }
+
+    fn look_into<T>(&self, namespace: &str, look: impl FnOnce(&Kept) -> T) -> Result<T, LogError> {
+        let log = self.logs.get(namespace).ok_or(LogError::NoHistory)?;
         let mut kept = log.kept.lock();
         self.free(kept.expire(Instant::now(), log.history.ttl));
         Ok(look(&kept))
@@ -171,6 +176,28 @@ impl Log for MemoryLog {
             wanted.take(slice.messages).cloned().collect()
         });
         Box::pin(ready(read))
+    }
+
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        let listing = self.look_into(namespace.as_str(), |kept| Listing {
+            epoch: self.epoch,
+            end: Offset(kept.end),
+            channels: kept.channels.keys().cloned().collect(),
+        });
+        Box::pin(ready(listing))
+    }
+
+    /// The log never lags behind what it listed.
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        _: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        let newest = channels.iter().map(|channel| {
+            self.look_at(channel, |kept| kept.messages(channel).next_back().cloned())
+        });
+        let found = newest.collect::<Result<Vec<_>, _>>();
+        Box::pin(ready(found.map(|found| found.into_iter().flatten().collect())))
     }
 }
 

@@ -1,9 +1,10 @@
 use std::{future::ready, sync::Arc};
 
 use broker_core::{
-    ChannelName, Message,
+    ChannelName, Message, Namespace, Offset,
     history::{Slice, Top},
     ports::{BoxFuture, Log, LogError},
+    retained::Listing,
 };
 use tokio::{
     sync::Semaphore,
@@ -120,6 +121,37 @@ impl Log for NatsLog {
             Err(error) => Box::pin(ready(Err(error))),
             Ok(asked) => self.within(move |lookup, end| {
                 Box::pin(async move { Reading::new(&lookup, asked, slice, end)?.run().await })
+            }),
+        }
+    }
+
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        let Some(stream) = self.lookup.streams.of(namespace.as_str()).cloned() else {
+            return Box::pin(ready(Err(LogError::NoHistory)));
+        };
+        let subjects = Arc::clone(&self.subjects);
+        self.within(move |lookup, end| {
+            Box::pin(async move { lookup.channels(&stream, &subjects, end).await })
+        })
+    }
+
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        until: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        let asked: Result<Vec<Asked>, _> =
+            channels.into_iter().map(|channel| self.asked(channel)).collect();
+        match asked {
+            Err(error) => Box::pin(ready(Err(error))),
+            Ok(asked) => self.within(move |lookup, end| {
+                Box::pin(async move {
+                    let mut messages = Vec::with_capacity(asked.len());
+                    for chunk in chunks(&asked) {
+                        messages.extend(lookup.newest_since(chunk, until, end).await?);
+                    }
+                    Ok(messages)
+                })
             }),
         }
     }

@@ -1,6 +1,9 @@
 //! Where the logs of channels end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use broker_core::{ChannelName, Epoch, Offset, Position, history::Top, position::Fingerprint};
@@ -35,6 +38,9 @@ pub(super) struct Asked {
     pub(super) channel: ChannelName,
     pub(super) subject: String,
 }
+
+/// The newest messages, by subject.
+pub(super) type Found<'a> = HashMap<&'a str, (async_nats::Message, Place)>;
 
 /// The newest message of a channel.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +86,7 @@ impl Lookup {
     }
 
     /// What `look` finds in the one life of the stream that is there afterwards.
-    async fn in_one_epoch<T, F: Future<Output = Result<T, ApiError>>>(
+    pub(super) async fn in_one_epoch<T, F: Future<Output = Result<T, ApiError>>>(
         &self,
         stream: &Arc<Stream>,
         end: Instant,
@@ -123,12 +129,26 @@ impl Lookup {
         asked: &[Asked],
         end: Instant,
     ) -> Result<(Vec<Option<Newest>>, Option<u64>), ApiError> {
-        let mut missing: HashMap<&str, &ChannelName> =
-            asked.iter().map(|it| (it.subject.as_str(), &it.channel)).collect();
+        let (found, up_to) = self.newest_messages(stream, asked, end).await?;
+        let newest = asked.iter().map(|asked| {
+            let (message, place) = found.get(asked.subject.as_str())?;
+            Some(Newest::of(&asked.channel, message, *place))
+        });
+        Ok((newest.collect(), up_to))
+    }
+
+    /// The same as whole messages, by subject.
+    pub(super) async fn newest_messages<'a>(
+        &self,
+        stream: &Stream,
+        asked: &'a [Asked],
+        end: Instant,
+    ) -> Result<(Found<'a>, Option<u64>), ApiError> {
+        let mut missing: HashSet<&str> = asked.iter().map(|it| it.subject.as_str()).collect();
         let (mut found, mut up_to) = (HashMap::new(), None);
         loop {
             let size = missing.len();
-            let subjects: Vec<&str> = missing.keys().copied().collect();
+            let subjects: Vec<&str> = missing.iter().copied().collect();
             let body = json!({
                 "multi_last": subjects,
                 "batch": size,
@@ -137,17 +157,14 @@ impl Lookup {
             });
             let batch = self.api(end).batch(&stream.name, &body, size).await?;
             up_to = up_to.or(batch.up_to);
-            for (message, place) in &batch.messages {
-                let subject = api::subject_of(message).ok_or(ApiError::Unreadable)?;
-                let known = missing.remove_entry(subject).ok_or(ApiError::Unreadable)?;
-                found.insert(known.0, Newest::of(known.1, message, *place));
+            for (message, place) in batch.messages {
+                let subject = api::subject_of(&message).and_then(|subject| missing.take(subject));
+                found.insert(subject.ok_or(ApiError::Unreadable)?, (message, place));
             }
             if !batch.more || missing.is_empty() {
-                break;
+                return Ok((found, up_to));
             }
         }
-        let newest = asked.iter().map(|asked| found.get(asked.subject.as_str()).copied());
-        Ok((newest.collect(), up_to))
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! Namespaces with history have a stream each in JetStream: [`reconcile`] makes it as configured,
 //! [`streams`] knows which there are. [`lanes`] publishes to them in order, [`log`]
-//! reads them, with [`lookup`] and [`reading`]; [`api`] asks JetStream, [`place`] is what it says of a message, [`rounds`] makes one
-//! question of many.
+//! reads them, with [`lookup`], [`reading`] and [`newest`]; [`api`] asks JetStream, [`place`] is what
+//! it says of a message, [`rounds`] makes one question of many.
 
 mod api;
 mod bus;
@@ -25,6 +25,7 @@ mod link;
 mod log;
 mod lookup;
 mod mailbox;
+mod newest;
 mod orders;
 mod place;
 mod publisher;

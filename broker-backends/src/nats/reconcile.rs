@@ -3,7 +3,7 @@
 //! Only the fields named here are compared and changed; what else operators set on a stream
 //! (placement, a description) stays.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use broker_core::{History, Namespace};
 use serde::Deserialize;
@@ -39,6 +39,9 @@ pub(super) struct Info {
 pub(super) struct Kept {
     #[serde(rename = "last_seq")]
     pub(super) last: u64,
+    /// How many messages each subject has, where that was asked for.
+    #[serde(default)]
+    pub(super) subjects: Option<HashMap<String, u64>>,
 }
 
 /// What to do about a stream that is not as it should be.

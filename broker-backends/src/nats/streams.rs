@@ -86,7 +86,7 @@ impl Stream {
         self.given.fetch_max(offset.0, Ordering::Relaxed);
     }
 
-    fn learn(&self, info: &Info) -> Result<State, ApiError> {
+    pub(super) fn learn(&self, info: &Info) -> Result<State, ApiError> {
         let epoch = place::nanoseconds(&info.created).ok_or(ApiError::Unreadable)?;
         let before = self.epoch.swap(epoch, Ordering::AcqRel);
         if before != epoch {

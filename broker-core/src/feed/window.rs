@@ -163,7 +163,11 @@ impl Feed {
     ) -> Option<Replay<'_>> {
         let position = self.last?;
         let asked = wanted.position();
-        let start = Start { position, recovered: asked.map(|it| it == position), replayed: 0 };
+        let start = Start {
+            position: Some(position),
+            recovered: asked.map(|it| it == position),
+            replayed: 0,
+        };
         let window = self.window.as_mut().filter(|_| asked != Some(position));
         let (start, messages) = match (wanted, window) {
             (Wanted::Nothing, _) | (_, None) => (start, Vec::new()),
@@ -173,7 +177,7 @@ impl Feed {
             }
             (Wanted::Since(since), Some(window)) => {
                 window.used = now;
-                window.since(wall, history, since, start)
+                window.since(wall, history, since, (position, start))
             }
         };
         Some(Replay { start: Start { replayed: messages.len(), ..start }, messages })
@@ -188,16 +192,16 @@ impl Window {
         wall: Timestamp,
         history: &History,
         since: &Since,
-        start: Start,
+        (position, start): (Position, Start),
     ) -> (Start, Vec<&Message>) {
         let missed = since.position.and_then(|asked| {
-            let missed = self.missed(history, &asked, since.age, start.position)?;
+            let missed = self.missed(history, &asked, since.age, position)?;
             Some((asked, missed))
         });
         match missed {
             // Not the end: the connection may break before the subscriber has got it all.
             Some((asked, missed)) if !missed.is_empty() => {
-                (Start { position: asked, recovered: Some(true), ..start }, missed)
+                (Start { position: Some(asked), recovered: Some(true), ..start }, missed)
             }
             Some((_, none)) => (Start { recovered: Some(true), ..start }, none),
             None => (start, self.latest(since.rewind, wall)),
@@ -218,13 +222,16 @@ impl Window {
         is_complete(asked, &top, first, fresh && self.whole).then(newer)
     }
 
+    fn newest(&self, count: usize) -> Vec<&Message> {
+        let skipped = self.messages.len().saturating_sub(count);
+        self.messages.range(skipped..).collect()
+    }
+
     fn latest(&self, rewind: Option<Rewind>, wall: Timestamp) -> Vec<&Message> {
         match rewind {
             None => Vec::new(),
-            Some(Rewind::Messages(count)) => {
-                let skipped = self.messages.len().saturating_sub(count);
-                self.messages.range(skipped..).collect()
-            }
+            Some(Rewind::Messages(count)) => self.newest(count),
+            Some(Rewind::Snapshot) => self.newest(1),
             Some(Rewind::For(duration)) => {
                 let duration = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
                 let since = Timestamp(wall.0.saturating_sub(duration));

@@ -70,7 +70,8 @@ pub enum Effect {
         since: Option<Box<Since>>,
     },
     /// Write to this connection, in this order: [`Outgoing::Subscribed`], if that answers a
-    /// command; what is wanted of the past; and from now on messages that match.
+    /// command; what is wanted of the past; and from now on messages that match. A snapshot may not
+    /// fit: then `handle_refused`, and nothing is written.
     Deliver {
         /// Which.
         interest: Interest,

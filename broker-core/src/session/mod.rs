@@ -233,6 +233,11 @@ impl Session {
         self.close_if_drained();
     }
 
+    /// An [`Effect::Deliver`] that answers the command with this number was not carried out.
+    pub fn handle_refused(&mut self, id: RequestId, interest: &Interest, failure: Failure) {
+        self.refused(id, interest, failure);
+    }
+
     /// The outcome of [`Effect::Publish`].
     pub fn handle_published(&mut self, op: OpId, outcome: Result<Accepted, PublishError>) {
         if let Some(Pending::Publish(attempt)) = self.finish(op) {

@@ -22,8 +22,10 @@ impl Session {
         if self.is_changing(&interest) {
             return self.defer(id, Command::Subscribe { interest, since });
         }
-        if since.is_some() && self.rules.namespaces.history_of(&interest).is_none() {
-            return self.fail(id, no_history(&interest));
+        if let Some(since) = &since
+            && let Err(failure) = self.has_past(&interest, since)
+        {
+            return self.fail(id, failure);
         }
         if self.subscription(&interest).is_some() {
             let text = format!("`{interest}` is subscribed already");
@@ -44,6 +46,20 @@ impl Session {
         self.subscriptions.push((interest.clone(), Subscription::Joining));
         let op = self.begin(Pending::Join(id, interest.clone(), since.clone()));
         self.effects.push_back(Effect::Join { op, interest, since });
+    }
+
+    fn has_past(&self, interest: &Interest, since: &Since) -> Result<(), Failure> {
+        let namespaces = &self.rules.namespaces;
+        if since.is_snapshot() && !namespaces.retains(interest.namespace()) {
+            let text = format!("there are no snapshots of the namespace of `{interest}`");
+            return Err(Failure::new(ErrorCode::NoHistory, text));
+        }
+        let only_snapshot = since.is_snapshot() && since.position.is_none();
+        let is_there = match interest {
+            Interest::Channel(channel) => namespaces.history(channel.namespace()).is_some(),
+            Interest::Pattern(_) => only_snapshot,
+        };
+        if is_there { Ok(()) } else { Err(no_history(interest)) }
     }
 
     pub(super) fn unsubscribe(&mut self, id: RequestId, interest: Interest) {
@@ -91,6 +107,13 @@ impl Session {
         for request in self.take_deferred(interest) {
             self.command(now, request, 0);
         }
+    }
+
+    /// A subscription that was to be delivered could not begin as it was asked for.
+    pub(super) fn refused(&mut self, id: RequestId, interest: &Interest, failure: Failure) {
+        let Some(index) = self.subscription(interest) else { return };
+        self.fail(id, failure);
+        self.leave(index);
     }
 
     /// A fresh token may allow less than the old one did, and name fewer channels of its own.
@@ -164,7 +187,9 @@ fn no_history(interest: &Interest) -> Failure {
         Interest::Channel(_) => {
             format!("the namespace of `{interest}` has no history: leave out what asks for it")
         }
-        Interest::Pattern(_) => "patterns have no history: subscribe to each channel".to_owned(),
+        Interest::Pattern(_) => {
+            "patterns have no history but `snapshot`: subscribe to each channel".to_owned()
+        }
     };
     Failure::new(ErrorCode::NoHistory, text)
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     access::{NamespaceRules, Namespaces, Rule},
+    history::History,
     id::MessageId,
     message::Timestamp,
 };
@@ -34,13 +35,18 @@ fn rules() -> Rules {
         wildcard: rule(text),
         publish: rule(text),
         request: rule(text),
-        history: None,
-        queue: None,
         presence: true,
-        members: None,
+        ..NamespaceRules::default()
     };
+    let history = History { size: 1, ttl: 60 * SECOND };
+    let screen = NamespaceRules { history: Some(history), retained: true, ..every("anyone") };
     let feed = NamespaceRules { subscribe: rule("anyone"), ..NamespaceRules::default() };
-    let declared = [("venue", every("anyone")), ("staff", every("role:staff")), ("feed", feed)];
+    let declared = [
+        ("venue", every("anyone")),
+        ("staff", every("role:staff")),
+        ("feed", feed),
+        ("screen", screen),
+    ];
     Rules {
         namespaces: Namespaces {
             declared: declared.map(|(name, rules)| (name.parse().unwrap(), rules)).into(),

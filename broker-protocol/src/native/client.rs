@@ -249,6 +249,7 @@ fn put_since(since: &Since, object: &mut Object<'_>) {
         None => {}
         Some(Rewind::Messages(count)) => drop(object.number("rewind", count as u64)),
         Some(Rewind::For(time)) => drop(object.number("rewind_time", payload::millis(time))),
+        Some(Rewind::Snapshot) => drop(object.flag("snapshot", true)),
     }
 }
 

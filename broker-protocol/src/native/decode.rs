@@ -190,13 +190,13 @@ impl Kind {
     const fn members(self) -> &'static [Member] {
         use Member::{
             Acks, Age, Channel, Cursor, Data, DataBase64, Echo, Event, Limit, Message, Pattern,
-            Position, Rewind, RewindTime, Service, Session, Timeout, Token,
+            Position, Rewind, RewindTime, Service, Session, Snapshot, Timeout, Token,
         };
         match self {
             Self::Connect => &[Token, Session, Acks],
             Self::Refresh => &[Token],
             Self::Ack => &[Position],
-            Self::Subscribe => &[Channel, Pattern, Position, Age, Rewind, RewindTime],
+            Self::Subscribe => &[Channel, Pattern, Position, Age, Rewind, RewindTime, Snapshot],
             Self::Unsubscribe => &[Channel, Pattern],
             Self::Publish => &[Channel, Event, Message, Echo, Data, DataBase64],
             Self::Abandon => &[Channel],
@@ -313,13 +313,14 @@ fn since(members: &Members<'_>) -> Result<Option<Box<Since>>, Failure> {
         Ok::<_, Failure>(number.map(Duration::from_millis))
     };
     let count = members.number(Member::Rewind, 1).map_err(wrong_type)?;
-    let rewind = match (count, millis(Member::RewindTime, 1)?) {
-        (Some(_), Some(_)) => {
-            return Err(bad_request("either `rewind` or `rewind_time`, not both"));
-        }
-        (Some(count), None) => Some(Rewind::Messages(usize::try_from(count).unwrap_or(usize::MAX))),
-        (None, time) => time.map(Rewind::For),
-    };
+    let count = count.map(|count| Rewind::Messages(usize::try_from(count).unwrap_or(usize::MAX)));
+    let time = millis(Member::RewindTime, 1)?.map(Rewind::For);
+    let snapshot = members.flag(Member::Snapshot).map_err(wrong_type)?.unwrap_or(false);
+    let mut asked = [count, time, snapshot.then_some(Rewind::Snapshot)].into_iter().flatten();
+    let rewind = asked.next();
+    if asked.next().is_some() {
+        return Err(bad_request("one of `rewind`, `rewind_time` and `snapshot`, not several"));
+    }
     let position = position(members)?;
     let since = Since { position, age: millis(Member::Age, 0)?, rewind };
     if since.age.is_some() && since.position.is_none() {

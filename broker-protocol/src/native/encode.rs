@@ -73,7 +73,7 @@ pub fn encode_reply(reply: &Reply, out: &mut BytesMut) {
 }
 
 fn put_start(start: &Start, object: &mut Object<'_>) {
-    object.maybe_position(Some(&start.position));
+    object.maybe_position(start.position.as_ref());
     if let Some(recovered) = start.recovered {
         object.flag("recovered", recovered);
     }

@@ -47,6 +47,7 @@ members! {
     Age = "age",
     Rewind = "rewind",
     RewindTime = "rewind_time",
+    Snapshot = "snapshot",
     Event = "event",
     Message = "message",
     Echo = "echo",

@@ -36,6 +36,8 @@ macro_rules! log_contract {
             many_tops_come_in_their_order
             what_was_acknowledged_can_be_read
             reading_starts_where_it_is_told
+            the_channels_of_a_namespace_are_listed
+            the_newest_of_many_channels_is_read
             a_long_log_is_read_whole
             more_than_the_size_is_dropped_oldest_first
             messages_leave_when_they_are_old
@@ -319,6 +321,54 @@ pub async fn what_was_acknowledged_can_be_read(logged: &Logged) {
         let read = logged.read_from("room:1", from, stored.offset, 10).await;
         assert_eq!(positions(&read), [stored]);
     }
+}
+
+/// All that have messages, with where the log ends.
+pub async fn the_channels_of_a_namespace_are_listed(logged: &Logged) {
+    let listed = async |name: &str| {
+        let namespace = name.parse().expect("a namespace");
+        let mut listing = logged.log.channels(namespace).await.expect("lists");
+        listing.channels.sort();
+        let names: Vec<_> = listing.channels.iter().map(ToString::to_string).collect();
+        (names, listing.epoch, listing.end)
+    };
+    assert_eq!(listed("room").await.0, [""; 0]);
+    logged.publish("room:1:%*.x", "a").await;
+    logged.publish("room", "a").await;
+    let last = logged.publish("room:2", "a").await;
+    let names = ["room", "room:1:%*.x", "room:2"].map(str::to_owned).to_vec();
+    assert_eq!(listed("room").await, (names, last.epoch, last.offset));
+    logged.publish("brief:1", "a").await;
+    eventually("it is gone", PATIENCE, async || listed("brief").await.0.is_empty().then_some(()))
+        .await;
+    let venue = "venue".parse().expect("a namespace");
+    assert_eq!(logged.log.channels(venue).await, Err(LogError::NoHistory));
+}
+
+/// At once, also more than one answer can hold; of those without messages, nothing.
+pub async fn the_newest_of_many_channels_is_read(logged: &Logged) {
+    let body = format!(r#""{:060000}""#, 0);
+    let mut stored = Vec::new();
+    for id in ["a", "b"] {
+        stored.clear();
+        for n in 0..30 {
+            let sent = message(&format!("room:{n}"), id, &body);
+            stored.push(logged.publish_all(sent, service()).await.0);
+        }
+    }
+    let mut channels: Vec<_> = (0..30).map(|n| channel_name(&format!("room:{n}"))).collect();
+    channels.push(channel_name("room:none"));
+    let newest = async |channels: &[ChannelName]| {
+        let until = stored[29].offset;
+        let mut read = logged.log.newest(channels.to_vec(), until).await.expect("reads");
+        read.sort_by_key(|message| message.stored.map(|stored| stored.offset));
+        read
+    };
+    let read = newest(&channels).await;
+    assert_eq!(positions(&read), stored);
+    assert!(read.iter().all(|message| message.data.len() == body.len()));
+    assert_eq!(newest(&channels[30..]).await, []);
+    assert_eq!(newest(&[]).await, []);
 }
 
 /// By offset or time, up to a number, and beyond what was to be reached.

@@ -24,7 +24,7 @@ use super::{
     peers,
     publish::{self, Ids},
     queue::{self, PeekQuery},
-    stats,
+    snapshot, stats,
 };
 use crate::{
     problem::{ErrorBody, Problem},
@@ -95,6 +95,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
             let (channel, query) = read_with_channel(body)?;
             reply(history::read(deps, &Reader::Operator, &channel, query)).await
         }
+        "snapshot" => reply(snapshot::read(deps, &Reader::Operator, read(body)?)).await,
         "channels" => {
             let query: ChannelsQuery = read(body)?;
             reply(channels::list(deps, query)).await
@@ -138,7 +139,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
         }
         other => {
             let text = format!(
-                "there is no operation `{other}`: publish, messages, channels, channel, members, user, connections, connection, disconnect, queue, queue-stats, queue-purge and stats are"
+                "there is no operation `{other}`: publish, messages, snapshot, channels, channel, members, user, connections, connection, disconnect, queue, queue-stats, queue-purge and stats are"
             );
             Err(Problem::new(ErrorCode::UnknownCommand, text))
         }

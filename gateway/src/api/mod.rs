@@ -1,7 +1,8 @@
 //! What services and operators ask of Fanfare, over HTTP and over NATS.
 //!
 //! 1. [`publish`]: the publish command; [`idempotency`]: how it is carried out once.
-//! 2. [`history`]: what was published before; [`queue`]: what waits for users who are away.
+//! 2. [`history`]: what was published before; [`snapshot`]: the newest of many channels; [`queue`]:
+//!    what waits for users who are away.
 //! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster.
 //! 4. [`peers`]: what gateways ask each other for these.
 //! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
@@ -22,6 +23,7 @@ mod peers;
 mod publish;
 mod queue;
 mod routes;
+mod snapshot;
 mod stats;
 
 use std::{str::FromStr, sync::Arc};

@@ -113,6 +113,29 @@ pub(super) enum HistoryErrors<'a> {
     Unavailable(ProblemBody<'a>),
 }
 
+/// What can go wrong with reading a snapshot.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum SnapshotErrors<'a> {
+    /// The request is not of its form (`bad_request`, `invalid_name`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody<'a>),
+    /// No token or API key, or one that is not good (`unauthorized`, `token_expired`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(ProblemBody<'a>),
+    /// The token does not allow to subscribe to the pattern, or the API key lacks the scope
+    /// (`forbidden`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemBody<'a>),
+    /// The namespace is not declared (`unknown_namespace`) or not retained (`no_history`), or has
+    /// more than a gateway retains (`snapshot_too_large`).
+    #[response(status = 422, content_type = "application/problem+json")]
+    NoSnapshot(ProblemBody<'a>),
+    /// The log is away (`unavailable`).
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody<'a>),
+}
+
 /// What can go wrong with an operator's request.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its schema is used")]

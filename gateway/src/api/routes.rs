@@ -30,9 +30,10 @@ use super::{
     history::{self, MessagesBody, MessagesQuery, Reader},
     idempotency::{self, Kept, Key},
     members::{self, CountBody, MembersBody, PageQuery, UserBody},
-    openapi::{self, AdminErrors, HistoryErrors, PublishErrors},
+    openapi::{self, AdminErrors, HistoryErrors, PublishErrors, SnapshotErrors},
     publish::{self, AnswerBody, Ids, PublishBody},
     queue::{self, PeekQuery, PurgedBody, QueueBody, QueueStatsBody},
+    snapshot::{self, SnapshotBody, SnapshotQuery},
     stats::{self, StatsBody},
 };
 use crate::{problem::Problem, telemetry::Source};
@@ -68,6 +69,7 @@ fn documented() -> OpenApiRouter<Arc<Deps>> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(publish_messages))
         .routes(routes!(read_messages))
+        .routes(routes!(read_snapshot))
         .routes(routes!(list_channels))
         .routes(routes!(count_members))
         .routes(routes!(list_members))
@@ -157,9 +159,33 @@ async fn read_messages(
     Segment(channel): Segment,
     Params(query): Params<MessagesQuery>,
 ) -> Result<Response, Problem> {
-    let page = history::read(&deps, &reader, &channel, query).await?;
-    let cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    Ok((cache, answer(&page)).into_response())
+    Ok(unstored(&history::read(&deps, &reader, &channel, query).await?))
+}
+
+/// Read a snapshot
+///
+/// The newest message of every channel that matches a pattern, in a namespace with
+/// `history.retained`. For operators, and for clients with a token that lets them subscribe to the
+/// pattern. Pages are made one by one: each shows its channels as they are then. To follow them
+/// too, subscribe to the pattern first; of a channel, what came live counts more than what a page
+/// has.
+#[utoipa::path(
+    get,
+    path = "/v1/snapshot",
+    operation_id = "readSnapshot",
+    tag = "messages",
+    params(SnapshotQuery),
+    responses(
+        (status = 200, description = "The newest messages.", body = SnapshotBody),
+        SnapshotErrors<'static>,
+    ),
+)]
+async fn read_snapshot(
+    State(deps): State<Arc<Deps>>,
+    reader: Reader,
+    Params(query): Params<SnapshotQuery>,
+) -> Result<Response, Problem> {
+    Ok(unstored(&snapshot::read(&deps, &reader, query).await?))
 }
 
 /// List channels
@@ -381,6 +407,12 @@ async fn purge_queue(
 
 fn answer(body: &impl Serialize) -> Response {
     json(super::json(body).into())
+}
+
+/// An answer that no cache may keep.
+fn unstored(body: &impl Serialize) -> Response {
+    let cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (cache, answer(body)).into_response()
 }
 
 fn json(body: Bytes) -> Response {

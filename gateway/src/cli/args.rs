@@ -168,6 +168,9 @@ pub(super) struct SubArguments {
     /// Begin with the latest messages: this many, or those of the last while, such as `10m`.
     #[arg(long, value_name = "N|TIME", value_parser = rewind, conflicts_with = "pattern")]
     pub(super) rewind: Option<Rewind>,
+    /// Begin with the newest message of each channel; of retained namespaces.
+    #[arg(long, conflicts_with = "rewind")]
+    pub(super) snapshot: bool,
     /// End after this many messages.
     #[arg(long, value_name = "N")]
     pub(super) count: Option<u64>,

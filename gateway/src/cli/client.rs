@@ -5,7 +5,7 @@ mod connection;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use broker_core::{
     Data, Interest, JsonText, Message,
-    session::{Command, Publish, Since, Token},
+    session::{Command, Publish, Rewind, Since, Token},
 };
 use broker_protocol::native::client::ServerFrame;
 use bytes::Bytes;
@@ -67,7 +67,8 @@ pub(super) async fn subscribe(arguments: SubArguments, env: &Environment) -> Exi
     }
     let outcome = async {
         let mut connection = open(&arguments.server, env).await?;
-        let since = Since { position: arguments.since, age: None, rewind: arguments.rewind };
+        let rewind = arguments.rewind.or(arguments.snapshot.then_some(Rewind::Snapshot));
+        let since = Since { position: arguments.since, age: None, rewind };
         for interest in interests {
             let since = Some(Box::new(since.clone())).filter(|since| !since.is_now());
             let command = Command::Subscribe { interest: interest.clone(), since };

@@ -21,7 +21,7 @@ pub(crate) mod show;
 mod text;
 
 use broker_backends::Histories;
-use broker_core::{access::Namespaces, history::Queue};
+use broker_core::{History, Namespace, access::Namespaces, history::Queue};
 pub(crate) use env::Environment;
 pub(crate) use load::{Loaded, Sources};
 pub(crate) use secret::Secret;
@@ -99,6 +99,14 @@ impl Config {
     pub(crate) fn histories(&self) -> Histories {
         let declared = self.namespaces.declared.iter();
         declared.filter_map(|(name, rules)| Some((name.clone(), rules.history.clone()?))).collect()
+    }
+
+    /// The namespaces that are retained, with what is kept of them.
+    pub(crate) fn retained(&self) -> impl Iterator<Item = (&Namespace, &History)> {
+        let declared = self.namespaces.declared.iter();
+        declared
+            .filter_map(|(name, rules)| Some((name, rules.history.as_ref()?, rules.retained)))
+            .filter_map(|(name, history, retained)| retained.then_some((name, history)))
     }
 
     /// How messages for users who are away are queued.

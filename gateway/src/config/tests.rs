@@ -146,9 +146,13 @@ fn history_is_of_a_namespace_that_has_a_name() {
         history = { size = 20 }
         [namespaces.order.history]
         ttl = "24h"
+        retained = true
         [namespaces.chat]
     "#;
-    let histories = load(text).unwrap().histories();
+    let config = load(text).unwrap();
+    let retained: Vec<_> = config.retained().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(retained, ["order"]);
+    let histories = config.histories();
     let kept = |name| histories.get(name).map(|it: &History| (it.size, it.ttl.as_secs()));
     assert_eq!(kept("room"), Some((20, 3600)));
     assert_eq!(kept("order"), Some((100, 86_400)));
@@ -165,11 +169,16 @@ ttl = "1s"
 [namespaces.d]
 history = 100
 [namespaces."*".history]
+[history]
+retained_channels = 0
+retained_bytes = 0
 "#,
     );
     let expected = [
         "namespaces.b.history.tll = \"1h\" (fanfare.toml:5): there is no such option; did you mean `ttl`?",
         "namespaces.d.history = 100 (fanfare.toml:9): invalid type: integer `100`, expected struct RawHistory",
+        "history.retained_channels = 0 (fanfare.toml:12): write 1 to 50000",
+        "history.retained_bytes = 0 (fanfare.toml:13): write a size such as \"64MiB\"",
         "namespaces.*.history (fanfare.toml:10): only a namespace that is declared by its name can have history: leave it out",
         "namespaces.a.history.size = 0 (fanfare.toml:3): write 1 to 10000",
         "namespaces.b.history.size = 10001 (fanfare.toml:5): write 1 to 10000",

@@ -61,18 +61,18 @@ impl Conversation {
         self.push(&mut replies);
     }
 
-    fn encode(&mut self, reply: &Reply, out: &mut BytesMut) {
+    pub(super) fn encode(&mut self, reply: &Reply, out: &mut BytesMut) {
         if let Outgoing::Error(failure) = &reply.body {
             self.deps.metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
         }
         self.dialect.encode_reply(reply, out);
     }
 
-    fn push(&self, replies: &mut BytesMut) {
+    pub(super) fn push(&self, replies: &mut BytesMut) {
         self.push_messages(replies, 0);
     }
 
-    fn push_messages(&self, replies: &mut BytesMut, count: u32) {
+    pub(super) fn push_messages(&self, replies: &mut BytesMut, count: u32) {
         if !replies.is_empty() {
             queue(&self.outbox, &self.deps.metrics, (&replies.split().freeze(), count));
         }
@@ -130,6 +130,12 @@ impl Conversation {
         since: Option<&Since>,
         replies: &mut BytesMut,
     ) {
+        if let Interest::Pattern(pattern) = &interest
+            && let Some(watched) = self.deps.hub.watched(pattern.namespace()).cloned()
+        {
+            let asked = (answers.flatten(), since);
+            return self.deliver_retained((&interest, pattern), &watched, asked, replies);
+        }
         let channel = self.deps.hub.feed(&interest);
         let backlog = channel.as_ref().and_then(|channel| channel.backlog());
         let wanted = match (since, &backlog) {
@@ -234,7 +240,7 @@ impl Conversation {
         Replay { start, messages }
     }
 
-    fn is_excluded(&self, message: &Message) -> bool {
+    pub(super) fn is_excluded(&self, message: &Message) -> bool {
         let exclude = message.options.as_ref().map(|options| &options.exclude);
         exclude.is_some_and(|exclude| self.outbox.is_excluded(exclude))
     }

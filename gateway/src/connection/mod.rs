@@ -6,6 +6,7 @@ mod echo;
 mod effects;
 mod ending;
 mod present;
+mod snapshot;
 mod upgrade;
 
 use std::{

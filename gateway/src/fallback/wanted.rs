@@ -29,6 +29,8 @@ pub(super) struct WantedBody {
     age: Option<u64>,
     rewind: Option<u64>,
     rewind_time: Option<u64>,
+    #[serde(default)]
+    snapshot: bool,
 }
 
 /// The parameters of an event stream.
@@ -50,7 +52,7 @@ impl TryFrom<WantedBody> for Wanted {
         };
         let position = body.position.map(|text| text.parse::<Position>()).transpose();
         let position = position.map_err(|error| bad(format!("`position`: {error}")))?;
-        let rewind = rewind(body.rewind, body.rewind_time)?;
+        let rewind = rewind(body.rewind, body.rewind_time, body.snapshot)?;
         let age = body.age.map(Duration::from_millis);
         Ok(Self { interest, since: Since { position, age, rewind } })
     }
@@ -59,7 +61,7 @@ impl TryFrom<WantedBody> for Wanted {
 impl Query {
     pub(super) fn read(text: &str) -> Result<Self, Problem> {
         let mut query = Self::default();
-        let (mut count, mut time) = (None, None);
+        let (mut count, mut time, mut snapshot) = (None, None, false);
         let mut interests = Vec::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             match &*name {
@@ -67,22 +69,26 @@ impl Query {
                 "pattern" => interests.push(Interest::Pattern(parse("pattern", &value)?)),
                 "rewind" => count = Some(number("rewind", &value)?),
                 "rewind_time" => time = Some(number("rewind_time", &value)?),
+                "snapshot" => snapshot = flag("snapshot", &value)?,
                 "cursor" => query.cursor = value.into_owned(),
                 // The token is looked for elsewhere, where it is allowed; the other is what pages
                 // add against caches.
                 "token" | "_" => {}
                 other => {
                     return Err(bad(format!(
-                        "there is no parameter `{other}`: channel, pattern, rewind, rewind_time \
-                         and cursor are"
+                        "there is no parameter `{other}`: channel, pattern, rewind, rewind_time, \
+                         snapshot and cursor are"
                     )));
                 }
             }
         }
-        let rewind = rewind(count, time)?;
+        let rewind = rewind(count, time, snapshot)?;
         let wanted = |interest| {
-            // Patterns have no past.
-            let rewind = rewind.filter(|_| matches!(interest, Interest::Channel(_)));
+            // Patterns have no past but a snapshot.
+            let has = |rewind: &Rewind| {
+                matches!(interest, Interest::Channel(_)) || *rewind == Rewind::Snapshot
+            };
+            let rewind = rewind.filter(has);
             Wanted { interest, since: Since { rewind, ..Since::default() } }
         };
         query.wanted = interests.into_iter().map(wanted).collect();
@@ -90,15 +96,24 @@ impl Query {
     }
 }
 
-fn rewind(count: Option<u64>, time: Option<u64>) -> Result<Option<Rewind>, Problem> {
-    match (count, time) {
-        (Some(0), _) | (_, Some(0)) => Err(bad("a rewind is 1 or more")),
-        (Some(_), Some(_)) => Err(bad("either `rewind` or `rewind_time`, not both")),
-        (Some(count), None) => {
+fn rewind(
+    count: Option<u64>,
+    time: Option<u64>,
+    snapshot: bool,
+) -> Result<Option<Rewind>, Problem> {
+    match (count, time, snapshot) {
+        (Some(0), ..) | (_, Some(0), _) => Err(bad("a rewind is 1 or more")),
+        (None, None, true) => Ok(Some(Rewind::Snapshot)),
+        (Some(count), None, false) => {
             Ok(Some(Rewind::Messages(usize::try_from(count).unwrap_or(usize::MAX))))
         }
-        (None, time) => Ok(time.map(|time| Rewind::For(Duration::from_millis(time)))),
+        (None, time, false) => Ok(time.map(|time| Rewind::For(Duration::from_millis(time)))),
+        _ => Err(bad("one of `rewind`, `rewind_time` and `snapshot`, not several")),
     }
+}
+
+fn flag(name: &str, text: &str) -> Result<bool, Problem> {
+    text.parse().map_err(|_| bad(format!("`{name}` is true or false")))
 }
 
 fn number(name: &str, text: &str) -> Result<u64, Problem> {

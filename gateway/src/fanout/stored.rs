@@ -19,8 +19,11 @@ impl Fanout {
         run: &[Inbound],
         touched: &mut Touched,
     ) -> u64 {
-        // Patterns have no feed: what comes is given out as it comes.
+        // Patterns have no feed: unless the namespace is retained, what comes is given out as it comes.
         let Interest::Channel(_) = via else {
+            if let Some(watched) = self.hub.watched_by(via) {
+                return self.deliver_retained(watched, run, touched);
+            }
             return self.give_out(via, &messages(run).collect::<Vec<_>>(), touched);
         };
         let Some(channel) = self.hub.feed(via) else { return 0 };
@@ -68,7 +71,12 @@ impl Fanout {
         }
     }
 
-    fn give_out(&self, via: &Interest, messages: &[&Message], touched: &mut Touched) -> u64 {
+    pub(super) fn give_out(
+        &self,
+        via: &Interest,
+        messages: &[&Message],
+        touched: &mut Touched,
+    ) -> u64 {
         let mut delivered = 0;
         for run in messages.chunk_by(|a, b| a.options.is_none() && b.options.is_none()) {
             delivered += match run {

@@ -3,6 +3,7 @@
 
 pub(crate) mod feeds;
 mod interests;
+pub(crate) mod retained;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::{outbox::Outbox, register::Register};
 use feeds::{ChannelFeed, Feeds};
 use interests::Interests;
+use retained::{Retained, Watched};
 
 /// Namespace of the channels that gateways test their own delivery on.
 pub(crate) const CANARY_NAMESPACE: &str = "fanfare-canary";
@@ -34,6 +36,7 @@ pub(crate) struct Hub {
     /// `None` where no namespace has history.
     feeds: Option<Arc<Feeds>>,
     register: Option<Register>,
+    retained: Retained,
 }
 
 fn wanted(since: Option<&Since>) -> Wanted<'_> {
@@ -58,6 +61,7 @@ impl Hub {
             interests: Interests::new(bus, linger),
             feeds: None,
             register: None,
+            retained: Retained::default(),
         }
     }
 
@@ -82,6 +86,43 @@ impl Hub {
         Self { register, ..self }
     }
 
+    /// Has patterns of these namespaces served from what is known of all their channels.
+    pub(crate) fn with_retained(self, retained: Retained) -> Self {
+        Self { retained, ..self }
+    }
+
+    pub(crate) fn retained(&self) -> &Retained {
+        &self.retained
+    }
+
+    /// What serves the namespace's patterns, where it is retained.
+    pub(crate) fn watched(&self, namespace: &str) -> Option<&Arc<Watched>> {
+        self.retained.of(namespace)
+    }
+
+    /// The same, of the one interest that it hangs on.
+    pub(crate) fn watched_by(&self, interest: &Interest) -> Option<&Arc<Watched>> {
+        self.watched(interest.namespace()).filter(|watched| watched.all == *interest)
+    }
+
+    /// What the bus is asked for.
+    fn on_bus<'a>(&'a self, interest: &'a Interest) -> &'a Interest {
+        match (interest, self.watched(interest.namespace())) {
+            (Interest::Pattern(_), Some(watched)) => &watched.all,
+            _ => interest,
+        }
+    }
+
+    /// Asks the bus for what matches, for the gateway itself. Every call is paired with one of
+    /// [`Hub::let_go`], whatever came of it.
+    pub(crate) fn hold(&self, interest: &Interest) -> BoxFuture<'static, Result<(), BusError>> {
+        self.interests.acquire(interest)
+    }
+
+    pub(crate) fn let_go(&self, interest: &Interest) {
+        self.interests.release(interest);
+    }
+
     pub(crate) fn register(&self) -> Option<&Register> {
         self.register.as_ref()
     }
@@ -101,7 +142,7 @@ impl Hub {
         interest: &Interest,
         since: Option<Box<Since>>,
     ) -> BoxFuture<'static, Result<(), BusError>> {
-        let joined = self.interests.acquire(interest);
+        let joined = self.interests.acquire(self.on_bus(interest));
         match (&self.feeds, interest) {
             (Some(feeds), Interest::Channel(channel)) if feeds.keeps(channel) => {
                 let (feeds, channel) = (Arc::clone(feeds), channel.clone());
@@ -112,6 +153,18 @@ impl Hub {
                 }
                 .boxed()
             }
+            (_, Interest::Pattern(pattern)) => match self.watched(pattern.namespace()) {
+                Some(watched) => {
+                    let watched = Arc::clone(watched);
+                    async move {
+                        joined.await?;
+                        let snapshot = since.is_some_and(|since| since.is_snapshot());
+                        watched.ready(snapshot).await.map_err(|_| BusError::Unavailable)
+                    }
+                    .boxed()
+                }
+                None => joined,
+            },
             _ => joined,
         }
     }
@@ -129,7 +182,7 @@ impl Hub {
     /// From now on it does not.
     pub(crate) fn leave(&self, interest: &Interest, connection: ConnectionId) {
         self.subscribers.remove(interest, connection);
-        self.interests.release(interest);
+        self.interests.release(self.on_bus(interest));
         if let Some(register) = &self.register {
             let outbox = self.connection(connection);
             register.left(interest, outbox.as_ref().and_then(|outbox| outbox.info()));

@@ -260,6 +260,11 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
+    /// How many bytes more it takes now without giving the client up for slow.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.queued_bytes())
+    }
+
     /// Gives up what is not written, because nobody will write it; says how many messages that
     /// were, those included that were queued when the link broke.
     pub(crate) fn abandon(&self) -> u32 {

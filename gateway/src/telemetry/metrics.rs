@@ -5,6 +5,7 @@
 
 mod history;
 mod presence;
+mod retained;
 mod sessions;
 
 use std::{
@@ -24,6 +25,8 @@ use prometheus::{
 use crate::hub::Hub;
 use history::HistoryMetrics;
 pub(crate) use presence::PresenceMetrics;
+pub(crate) use retained::Load;
+use retained::RetainedMetrics;
 use sessions::SessionMetrics;
 
 /// Upper bounds in seconds; 0.25 and 1 are the bounds of the objectives.
@@ -66,6 +69,7 @@ pub(crate) struct Metrics {
     store_up: IntGauge,
     store_errors: IntCounter,
     pub(crate) presence: PresenceMetrics,
+    pub(crate) retained: RetainedMetrics,
     pub(crate) draining: IntGauge,
     http_requests: IntCounterVec,
     bus: BusMetrics,
@@ -134,6 +138,7 @@ impl Metrics {
             store_up: make.gauge("store_up", "Whether the last call to the store of connections succeeded.")?,
             store_errors: make.counter("store_errors_total", "Calls to the store of connections that failed.")?,
             presence: PresenceMetrics::new(&make)?,
+            retained: RetainedMetrics::new(&make)?,
             draining: make.gauge("draining", "Whether this gateway is going away.")?,
             http_requests: make.counters(
                 "http_requests_total",
@@ -225,6 +230,7 @@ impl Metrics {
     /// Everything in Prometheus's text format, with hub and bus counted at this moment.
     pub(crate) fn render(&self, hub: &Hub, bus: &BusStats) -> prometheus::Result<Vec<u8>> {
         self.bus.take(bus);
+        self.retained.take(hub.retained());
         let interests = hub.subscriptions();
         let subscriptions: usize = interests.iter().map(|(_, count)| count).sum();
         self.subscriptions.set(gauge(subscriptions));

@@ -174,3 +174,34 @@ fn fewer_rights_end_what_they_no_longer_cover() {
     left.sort_unstable();
     assert_eq!(left, ["user:ann", "venue:1"]);
 }
+
+fn snapshot(name: &str, position: Option<Position>) -> Command {
+    let Command::Subscribe { interest, .. } = subscribe(name) else { unreachable!() };
+    let since = Since { position, age: None, rewind: Some(Rewind::Snapshot) };
+    Command::Subscribe { interest, since: Some(Box::new(since)) }
+}
+
+#[test]
+fn a_snapshot_is_of_retained_namespaces_only() {
+    let mut script = Script::open();
+    assert_eq!(script.send(1, snapshot("venue:*", None)), ["1: no_history"]);
+    assert_eq!(script.send(2, snapshot("venue:1", None)), ["2: no_history"]);
+    let position = "1.1".parse().ok();
+    assert_eq!(script.send(3, snapshot("screen:*", position)), ["3: no_history"]);
+    assert_eq!(script.send(4, snapshot("screen:1", position)), ["join #1 screen:1"]);
+    assert_eq!(script.send(5, snapshot("screen:*", None)), ["join #2 screen:*"]);
+    assert_eq!(script.joined(2), ["5: subscribed and deliver screen:* since"]);
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_leaves_no_subscription() {
+    let mut script = Script::open();
+    script.send(1, snapshot("screen:*", None));
+    script.joined(1);
+    let failure = Failure::new(ErrorCode::SnapshotTooLarge, "no");
+    let interest = Interest::Pattern("screen:*".parse().unwrap());
+    script.session.handle_refused(Some(1), &interest, failure);
+    assert_eq!(script.effects(), ["1: snapshot_too_large", "leave screen:*"]);
+    assert_eq!(script.interests(), [""; 0]);
+    assert_eq!(script.send(2, subscribe("screen:*")), ["join #2 screen:*"]);
+}

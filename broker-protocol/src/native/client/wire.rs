@@ -186,11 +186,9 @@ impl Wire<'_> {
     }
 
     fn start(&self) -> Result<Option<Start>, BadFrame> {
-        Ok(self.position()?.map(|position| Start {
-            position,
-            recovered: self.recovered,
-            replayed: self.replayed.unwrap_or(0),
-        }))
+        let position = self.position()?;
+        let (recovered, replayed) = (self.recovered, self.replayed);
+        Ok(replayed.map(|replayed| Start { position, recovered, replayed }))
     }
 
     fn data(&self, binary: Option<&[u8]>) -> Result<Data, BadFrame> {

@@ -45,6 +45,7 @@ pub(super) fn command(decoded: &Result<Request, Malformed>) -> Value {
                 match since.rewind {
                     Some(Rewind::Messages(count)) => described["rewind"] = json!(count),
                     Some(Rewind::For(span)) => described["rewind_time"] = json!(time(span)),
+                    Some(Rewind::Snapshot) => described["snapshot"] = json!(true),
                     None => {}
                 }
             }
@@ -91,7 +92,7 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
         ServerFrame::Subscribed { id, interest, start } => {
             let mut described = with_interest("notice", "subscribed", *id, interest);
             if let Some(start) = start {
-                described["position"] = json!(start.position.to_string());
+                described["position"] = json!(start.position.map(|it| it.to_string()));
                 described["recovered"] = json!(start.recovered);
                 described["replayed"] = json!(start.replayed);
             }

@@ -103,6 +103,7 @@ fn position() -> impl Strategy<Value = Option<Position>> {
 fn since() -> impl Strategy<Value = Option<Box<Since>>> {
     let rewind = prop_oneof![
         Just(None),
+        Just(Some(Rewind::Snapshot)),
         (1..1_usize << 32).prop_map(|count| Some(Rewind::Messages(count))),
         millis().prop_map(|time| Some(Rewind::For(time))),
     ];
@@ -197,9 +198,9 @@ fn present() -> impl Strategy<Value = Present> {
 /// An answer, and how the client reads it.
 fn reply() -> impl Strategy<Value = (Reply, ServerFrame)> {
     let body = prop_oneof![
-        (interest(), position(), option::of(any::<bool>()), any::<usize>()).prop_map(
+        (interest(), position(), option::of(any::<bool>()), option::of(any::<usize>())).prop_map(
             |(interest, position, recovered, replayed)| {
-                let start = position.map(|position| Start { position, recovered, replayed });
+                let start = replayed.map(|replayed| Start { position, recovered, replayed });
                 Outgoing::Subscribed { interest, start }
             }
         ),

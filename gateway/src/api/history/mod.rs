@@ -24,7 +24,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Deps, page_size, parse_name};
 use crate::problem::Problem;
-use page::{Order, Page, Wanted};
+pub(super) use page::PAGE_BYTES;
+use page::{Order, Page, Wanted, is_excluded};
 use since::{Cursor, Since};
 
 /// Logs that are read at once.
@@ -101,7 +102,7 @@ pub(super) struct MessagesBody {
 /// A message that is kept.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StoredMessage)]
-struct MessageBody<'a> {
+pub(super) struct MessageBody<'a> {
     /// Its id.
     message: &'a str,
     channel: &'a str,
@@ -156,22 +157,31 @@ impl Reader {
         }
     }
 
+    /// Whether the message is kept from it.
+    pub(super) fn is_excluded(&self, message: &Message) -> bool {
+        is_excluded(self.user(), message)
+    }
+
     /// Whether it may read this: for a client, what it may subscribe to, and what the server would
     /// subscribe it to.
-    fn authorize(&self, namespaces: &Namespaces, channel: &ChannelName) -> Result<(), Denied> {
-        let namespace = channel.namespace();
+    pub(super) fn authorize(
+        &self,
+        namespaces: &Namespaces,
+        interest: &Interest,
+    ) -> Result<(), Denied> {
+        let namespace = interest.namespace();
         match self {
             Self::Operator if namespaces.knows(namespace) => Ok(()),
             Self::Operator => Err(Denied::UnknownNamespace(namespace.to_owned())),
-            Self::Client(identity)
-                if namespaces.channels_on_connect(identity).contains(channel) =>
-            {
-                Ok(())
-            }
-            Self::Client(identity) => {
-                let interest = Interest::Channel(channel.clone());
-                namespaces.authorize(identity, Action::Subscribe, &interest)
-            }
+            Self::Client(identity) => match interest {
+                Interest::Channel(channel)
+                    if namespaces.channels_on_connect(identity).contains(channel) =>
+                {
+                    Ok(())
+                }
+                Interest::Channel(_) => namespaces.authorize(identity, Action::Subscribe, interest),
+                Interest::Pattern(_) => namespaces.authorize(identity, Action::Wildcard, interest),
+            },
         }
     }
 }
@@ -197,7 +207,7 @@ pub(super) async fn read(
 ) -> Result<MessagesBody, Problem> {
     let channel: ChannelName = parse_name("channel", channel)?;
     let namespaces = &deps.rules.namespaces;
-    reader.authorize(namespaces, &channel)?;
+    reader.authorize(namespaces, &Interest::Channel(channel.clone()))?;
     let history = namespaces.history(channel.namespace()).ok_or_else(|| no_history(&channel))?;
     let wanted = Wanted {
         history,
@@ -252,6 +262,6 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
     }
 }
 
-fn messages<S: Serializer>(messages: &[Message], to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn messages<S: Serializer>(messages: &[Message], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(messages.iter().map(MessageBody::from))
 }

@@ -14,7 +14,7 @@ const CHUNK: usize = 1_000;
 /// By how much the log's clock may be behind the gateways', in milliseconds.
 const SKEW: u64 = 5_000;
 /// What the messages of a page have together, in bytes; a single one may have more.
-const PAGE_BYTES: usize = 4 << 20;
+pub(in crate::api) const PAGE_BYTES: usize = 4 << 20;
 
 /// In which order messages are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,12 @@ pub(super) struct Page {
     pub(super) end: Position,
     /// Where to go on.
     pub(super) next: Option<Cursor>,
+}
+
+/// Whether the user must not get the message.
+pub(super) fn is_excluded(user: Option<&UserId>, message: &Message) -> bool {
+    let users = message.options.as_ref().map(|options| &options.exclude.users);
+    users.zip(user).is_some_and(|(users, user)| users.contains(user))
 }
 
 /// What was read of a log.
@@ -190,10 +196,7 @@ impl Wanted<'_> {
         let is_own = self.cursor().is_some_and(|since| message.position() == Some(since.position));
         let is_before =
             |before: Position| message.stored.is_some_and(|stored| stored.offset < before.offset);
-        let is_excluded = || {
-            let users = message.options.as_ref().map(|options| &options.exclude.users);
-            users.zip(self.user).is_some_and(|(users, user)| users.contains(user))
-        };
+        let is_excluded = || is_excluded(self.user, message);
         let is_older = matches!(self.since, Some(Since::Time(time)) if message.time < time);
         !(is_own || is_older || message.has_expired(now) || is_excluded())
             && self.before.is_none_or(is_before)
@@ -243,7 +246,10 @@ impl<'a> Scan<'a> {
 mod tests {
     use std::{future::ready, time::Duration};
 
-    use broker_core::{Data, Epoch, JsonText, MessageId, message::Stored, ports::BoxFuture};
+    use broker_core::{
+        Data, Epoch, JsonText, MessageId, Namespace, message::Stored, ports::BoxFuture,
+        retained::Listing,
+    };
     use parking_lot::Mutex;
 
     use super::*;
@@ -284,6 +290,18 @@ mod tests {
             let left = messages.len();
             messages.drain(..self.loses.min(left));
             Box::pin(ready(Ok(read)))
+        }
+
+        fn channels(&self, _: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+            Box::pin(ready(Err(LogError::Unavailable)))
+        }
+
+        fn newest(
+            &self,
+            _: Vec<ChannelName>,
+            _: Offset,
+        ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+            Box::pin(ready(Err(LogError::Unavailable)))
         }
     }
 

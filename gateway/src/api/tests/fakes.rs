@@ -11,7 +11,8 @@ use std::{
 };
 
 use broker_core::{
-    ChannelName, ConnectionId, Data, Interest, Message, NodeId, Position, UserId,
+    ChannelName, ConnectionId, Data, Interest, Message, Namespace, NodeId, Offset, Position,
+    UserId,
     history::{Slice, Top},
     message::Publisher,
     ports::{
@@ -20,6 +21,7 @@ use broker_core::{
         StoreError,
     },
     resume::{KeptSession, SessionKey},
+    retained::Listing,
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::ready};
@@ -197,6 +199,18 @@ impl Log for TestLog {
     ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
         self.read.fetch_add(slice.messages, Ordering::Relaxed);
         self.reach(self.log.read(channel, slice))
+    }
+
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        self.reach(self.log.channels(namespace))
+    }
+
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        until: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        self.reach(self.log.newest(channels, until))
     }
 }
 

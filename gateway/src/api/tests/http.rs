@@ -184,6 +184,7 @@ async fn the_specification_is_openapi_3_1_and_lists_every_route() {
         "purgeQueue",
         "readMessages",
         "readQueueStats",
+        "readSnapshot",
         "readStats",
     ];
     assert!(operations.into_iter().eq(expected));

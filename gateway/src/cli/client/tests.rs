@@ -115,6 +115,7 @@ fn sub(url: String, count: u64) -> SubArguments {
         pattern: false,
         since: None,
         rewind: None,
+        snapshot: false,
         count: Some(count),
         server: server(url),
     }
@@ -173,7 +174,8 @@ async fn a_subscription_may_begin_in_the_past() {
         Command::Connect { .. } => vec![connected()],
         Command::Subscribe { interest, since } => {
             assert_eq!(since.as_deref(), Some(&asked));
-            let start = Some(Start { position, recovered: Some(false), replayed: 1 });
+            let start =
+                Some(Start { position: Some(position), recovered: Some(false), replayed: 1 });
             vec![
                 Say::Answer(Outgoing::Subscribed { interest: interest.clone(), start }),
                 Say::Message("1"),

@@ -88,11 +88,17 @@ pub(crate) struct RawHistory {
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) ttl: Duration,
+    /// Whether every gateway has the newest message of each channel at hand, so that clients can
+    /// begin with all of them: `snapshot` in `subscribe`, and `GET /v1/snapshot`. For namespaces
+    /// whose channels hold a state, such as a configuration, of which the last message counts.
+    /// Every gateway then gets every message of the namespace; how much it keeps is bounded by
+    /// `history.retained_channels` and `history.retained_bytes`.
+    pub(crate) retained: bool,
 }
 
 impl Default for RawHistory {
     fn default() -> Self {
-        Self { size: 100, ttl: Duration::from_secs(3600) }
+        Self { size: 100, ttl: Duration::from_secs(3600), retained: false }
     }
 }
 
@@ -117,20 +123,22 @@ pub(in crate::config) fn resolve(
     };
     for (name, rules) in raw {
         let queue = rules.queue.and_then(|raw| queue(&name, &raw, checks));
-        let history = match (&queue, rules.history) {
+        let history = match (&queue, rules.history.as_ref()) {
             (Some(queue), None) => Some(queue.history()),
             (Some(_), Some(_)) => {
                 let text = "a namespace with a queue keeps what the queue needs: leave this out";
                 checks.fail(&format!("namespaces.{name}.history"), text);
                 None
             }
-            (None, raw) => raw.and_then(|raw| history(&name, &raw, checks)),
+            (None, raw) => raw.and_then(|raw| history(&name, raw, checks)),
         };
+        let retained = rules.history.as_ref().is_some_and(|raw| raw.retained);
         let rules = NamespaceRules {
             subscribe: rule(rules.subscribe),
             wildcard: rule(rules.wildcard),
             publish: rule(rules.publish),
             request: rule(rules.request),
+            retained: retained && history.is_some(),
             history,
             queue,
             presence: rules.presence,
