@@ -36,6 +36,8 @@ pub(super) struct Reading<'a> {
     end: Instant,
     /// The last one seen, also of those that cannot be read.
     last: Option<Offset>,
+    /// An answer has no room for more than that one.
+    last_fills: bool,
     messages: Vec<Message>,
 }
 
@@ -48,7 +50,8 @@ impl<'a> Reading<'a> {
     ) -> Result<Self, ApiError> {
         let Slice { from, until, messages: most } = slice;
         let epoch = asked.stream.epoch().ok_or(ApiError::Silent)?;
-        Ok(Self { lookup, asked, epoch, from, until, most, end, last: None, messages: Vec::new() })
+        let (last, last_fills, messages) = (None, false, Vec::new());
+        Ok(Self { lookup, asked, epoch, from, until, most, end, last, last_fills, messages })
     }
 
     pub(super) async fn run(mut self) -> Result<Vec<Message>, ApiError> {
@@ -65,12 +68,25 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads what comes next; says whether there is more.
+    ///
+    /// A page begins with the last message of the one before: if that has left the log meanwhile,
+    /// so may have others behind it, and what was read before it certainly has. The answer is then
+    /// what is left.
     async fn page(&mut self) -> Result<bool, ApiError> {
-        let size = PAGE.min(self.most - self.messages.len());
-        let question = self.question(size);
+        let again = self.last.filter(|_| !self.last_fills);
+        let size = PAGE.min(self.most - self.messages.len()) + usize::from(again.is_some());
+        let question = self.question(size, again);
         let api = self.lookup.api(self.end);
         let batch = api.batch(&self.asked.stream.name, &question, size).await?;
-        for (message, mut place) in batch.messages {
+        let alone = batch.more && batch.messages.len() == 1;
+        let mut messages = batch.messages.into_iter().peekable();
+        let is_there = messages.next_if(|(_, place)| Some(place.offset) == again).is_some();
+        self.last_fills = is_there && alone;
+        if again.is_some() && !is_there && messages.peek().is_some() {
+            self.last = None;
+            self.messages.clear();
+        }
+        for (message, mut place) in messages {
             // The server names the last one that it sent, which is the one before also here.
             place.previous = self.last.replace(place.offset);
             let (headers, channel) = (message.headers.as_ref(), self.asked.channel.clone());
@@ -86,13 +102,14 @@ impl<'a> Reading<'a> {
         Ok(batch.more)
     }
 
-    fn question(&self, size: usize) -> Value {
+    fn question(&self, size: usize, again: Option<Offset>) -> Value {
         let mut question = json!({
             "next_by_subj": self.asked.subject,
             "batch": size,
             "max_bytes": ANSWER_BYTES,
         });
         match (self.last, self.from) {
+            (Some(Offset(last)), _) if again.is_some() => question["seq"] = json!(last),
             (Some(Offset(last)), _) => question["seq"] = json!(last + 1),
             (None, From::Offset(Offset(from))) => question["seq"] = json!(from.max(1)),
             (None, From::Time(from)) => question["start_time"] = json!(place::written(from)),

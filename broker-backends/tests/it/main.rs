@@ -9,6 +9,7 @@ mod nats;
 mod nats_cluster;
 mod nats_history;
 mod nats_order;
+mod nats_paging;
 mod nats_reader;
 mod nats_streams;
 mod pipelines;
