@@ -41,8 +41,9 @@ pub(crate) async fn connect_with(
     nats: NatsOptions,
     histories: Histories,
 ) -> Result<Backends, ConnectError> {
-    // No Redis: nobody listens on port 1.
-    let redis = RedisOptions::new("redis://127.0.0.1:1");
+    // No Redis: nobody listens on port 1, and nobody is waited for.
+    let mut redis = RedisOptions::new("redis://127.0.0.1:1");
+    redis.command_timeout = Duration::from_millis(10);
     cluster(ClusterOptions { nats, redis, histories, queue: None }).await
 }
 
