@@ -100,6 +100,12 @@ impl Feeder {
     }
 
     async fn feed(&mut self) -> Result<(), Stuck> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let epoch = self.consumer.epoch().ok_or(ApiError::Silent)?;
+        // Of another life of the stream, it would take the place of what is pending in this one.
+        self.held.retain(|given| given.queued.as_ref().is_none_or(|it| it.epoch == epoch));
         let Some(last) = self.held.last() else { return Ok(()) };
         self.stats.set_waiting(last.waiting);
         let queued: Vec<_> = self.held.iter().filter_map(|given| given.queued.clone()).collect();
@@ -120,6 +126,8 @@ impl Feeder {
         // After this answer, and so of the connection that gave it too.
         self.doubtful |= self.reconnects.any();
         let least = fed.least(epoch);
+        // Perhaps nobody else is left who knew that the stream had more.
+        self.consumer.confirm(epoch, least.unwrap_or(Offset(0))).await?;
         let set_back = self.known.is_some_and(|known| known.0 == epoch && least < Some(known.1));
         let floor = match self.consumer.floor(epoch).await? {
             Some(floor) if !set_back && (least >= Some(floor) || !self.doubtful) => floor,

@@ -12,7 +12,7 @@ use std::{mem, time::Instant};
 
 use crate::{
     history::{From, History, Slice, Top, is_complete},
-    message::Message,
+    message::{Message, Timestamp},
     position::{Offset, Position},
 };
 pub use window::{Need, Replay, Wanted};
@@ -28,6 +28,8 @@ const MAX_READ: usize = 10_002;
 pub struct Feed {
     /// What was given out last; `None` until the log was asked.
     last: Option<Position>,
+    /// When that was accepted; `None` while nothing was given out.
+    last_time: Option<Timestamp>,
     /// When `last` was known to be all there was.
     confirmed: Instant,
     catching_up: bool,
@@ -84,6 +86,7 @@ impl Feed {
     pub fn new(now: Instant) -> Self {
         Self {
             last: None,
+            last_time: None,
             confirmed: now,
             catching_up: true,
             held: Vec::new(),
@@ -170,9 +173,16 @@ impl Feed {
                 if outcome.lost {
                     (self.window, self.recording) = (None, None);
                 }
+                // Restored, the log may hold what was given out before, under other numbers.
                 let restored = last.epoch != top.epoch || last.offset > end.offset;
+                let since = self.last_time;
                 for message in read {
-                    if message.position().is_some_and(|at| restored || at.offset > last.offset) {
+                    let is_new = match message.position() {
+                        Some(at) if !restored => at.offset > last.offset,
+                        Some(_) => since.is_some_and(|since| message.time > since),
+                        None => false,
+                    };
+                    if is_new {
                         self.give_out(&message);
                         outcome.messages.push(message);
                     }
@@ -199,7 +209,10 @@ impl Feed {
                 Place::Known | Place::Old => {}
                 Place::Next | Place::BehindAHole => {
                     outcome.again = true;
-                    self.held.push(message);
+                    // Of another epoch, it is older than this one, or is read next time.
+                    if message.stored.map(|it| it.epoch) == self.last.map(|it| it.epoch) {
+                        self.held.push(message);
+                    }
                 }
             }
         }
@@ -224,6 +237,7 @@ impl Feed {
 
     fn give_out(&mut self, message: &Message) {
         self.last = message.position();
+        self.last_time = Some(message.time);
         if let Some(window) = &mut self.window {
             window.append(message.clone());
         }

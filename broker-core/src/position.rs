@@ -6,8 +6,9 @@ use crate::id::MessageId;
 
 /// One life of a log: offsets of different epochs have nothing to do with each other.
 ///
-/// In a cluster, when the namespace's stream was created; embedded, when the process started. In
-/// nanoseconds since 1970, but only equality means something.
+/// In a cluster, when the namespace's stream was created, or was found set back to an earlier
+/// state; embedded, when the process started. In nanoseconds since 1970, but only equality means
+/// something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 

@@ -38,6 +38,10 @@ pub(crate) enum ApiError {
     },
     #[error("JetStream's answer cannot be read")]
     Unreadable,
+    /// The stream is older than it was: restored from a backup, or its server does not know yet
+    /// that it leads no more.
+    #[error("the stream has lost its newest messages")]
+    SetBack,
 }
 
 /// What is wrong, in JetStream's JSON.

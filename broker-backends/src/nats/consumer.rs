@@ -40,6 +40,9 @@ const ACKNOWLEDGE_IN: Duration = Duration::from_secs(10);
 /// Messages that all gateways together may have, and not have acknowledged.
 const MOST_GIVEN: usize = 10 * BATCH;
 
+/// What the consumers' names begin with.
+const NAME: &str = "queue-";
+
 const NO_CONSUMER: u32 = 10014;
 /// The question's time is over: nothing came.
 const TIME_OVER: u16 = 408;
@@ -56,11 +59,15 @@ pub(crate) struct Consumer {
     arrivals: Subscriber,
     home: watch::Receiver<Option<Home>>,
     asked: Asked,
+    /// The connection is another one since the stream was looked at.
+    moved: bool,
 }
 
 /// A question for messages that is under way.
 #[derive(Debug)]
 struct Asked {
+    /// Whose consumer it was put to.
+    epoch: Option<Epoch>,
     /// How many may still come.
     left: usize,
     until: Instant,
@@ -105,13 +112,21 @@ impl Consumer {
             stream,
             subjects: Arc::clone(subjects),
             queue: queue.clone(),
-            asked: Asked { left: 0, until: Instant::now() },
+            asked: Asked { epoch: None, left: 0, until: Instant::now() },
+            moved: false,
         }))
     }
 
     /// Which life of the stream it is, if that is known.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.stream.epoch()
+    }
+
+    /// Looks whether the stream still has what was given in this epoch, up to `least`.
+    pub(crate) async fn confirm(&self, epoch: Epoch, least: Offset) -> Result<(), ApiError> {
+        self.stream.note_given(epoch, least);
+        let end = Instant::now() + self.link.shared.deadline;
+        self.streams.state(&self.stream, end).await.map(drop)
     }
 
     /// Up to where all messages were acknowledged; `None`: there is no consumer.
@@ -131,11 +146,21 @@ impl Consumer {
         }
     }
 
-    /// Makes the consumer (anew), to give out what comes after this message.
+    /// Makes the consumer (anew), to give out what comes after this message. Those of earlier
+    /// epochs go: a gateway that has not heard of this one must not feed from them.
     pub(crate) async fn start_after(&self, epoch: Epoch, offset: Offset) -> Result<(), ApiError> {
-        match self.call::<Value>("CONSUMER.DELETE", epoch, &json!({})).await {
-            Ok(_) | Err(ApiError::Refused { number: NO_CONSUMER, .. }) => {}
-            Err(error) => return Err(error),
+        #[derive(Deserialize)]
+        struct Names {
+            #[serde(default)]
+            consumers: Option<Vec<String>>,
+        }
+        let known: Names = self.ask_api("CONSUMER.NAMES", &self.stream.name, &json!({})).await?;
+        for name in known.consumers.into_iter().flatten().filter(|name| name.starts_with(NAME)) {
+            let consumer = format!("{}.{name}", self.stream.name);
+            match self.ask_api::<Value>("CONSUMER.DELETE", &consumer, &json!({})).await {
+                Ok(_) | Err(ApiError::Refused { number: NO_CONSUMER, .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let config = json!({
             "durable_name": name(epoch),
@@ -159,16 +184,31 @@ impl Consumer {
         epoch: Epoch,
         body: &Value,
     ) -> Result<T, ApiError> {
-        let api = Api { link: &self.link, end: Instant::now() + self.link.shared.deadline };
         let consumer = format!("{}.{}", self.stream.name, name(epoch));
-        let answer = api.call(operation, &consumer, body).await;
+        self.ask_api(operation, &consumer, body).await
+    }
+
+    async fn ask_api<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &str,
+        about: &str,
+        body: &Value,
+    ) -> Result<T, ApiError> {
+        let api = Api { link: &self.link, end: Instant::now() + self.link.shared.deadline };
+        let answer = api.call(operation, about, body).await;
         answer.inspect_err(|error| self.streams.note(error))
     }
 
     /// The next messages; none, if none comes until `end`.
     pub(crate) async fn next(&mut self, end: Instant) -> Result<Vec<Given>, ApiError> {
+        if self.moved {
+            let until = Instant::now() + self.link.shared.deadline;
+            self.streams.state(&self.stream, until).await?;
+            self.moved = false;
+        }
         let epoch = self.epoch().ok_or(ApiError::Silent)?;
-        if self.asked.left == 0 || Instant::now() >= self.asked.until {
+        let Asked { epoch: of, left, until } = self.asked;
+        if of != Some(epoch) || left == 0 || Instant::now() >= until {
             self.ask(epoch).await?;
         }
         let mut end = end.min(self.asked.until);
@@ -178,7 +218,7 @@ impl Consumer {
                 arrived = timeout_at(end, self.arrivals.next()) => arrived,
                 // The question may be lost with the connection.
                 _ = self.home.changed() => {
-                    self.asked.left = 0;
+                    (self.asked.left, self.moved) = (0, true);
                     break;
                 }
             };
@@ -218,7 +258,8 @@ impl Consumer {
         self.link.stamp().ok_or(ApiError::Silent)?;
         let end = Instant::now() + self.link.shared.deadline;
         self.link.send(message, end).await.map_err(|_| ApiError::Silent)?;
-        self.asked = Asked { left: BATCH, until: Instant::now() + WAIT + SLACK };
+        let until = Instant::now() + WAIT + SLACK;
+        self.asked = Asked { epoch: Some(epoch), left: BATCH, until };
         Ok(())
     }
 
@@ -252,7 +293,7 @@ impl Consumer {
 }
 
 fn name(epoch: Epoch) -> String {
-    format!("queue-{:x}", epoch.0)
+    format!("{NAME}{:x}", epoch.0)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

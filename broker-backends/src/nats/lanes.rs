@@ -12,7 +12,7 @@ use std::{
 
 use async_nats::{Message as Answer, StatusCode, message::OutboundMessage};
 use broker_core::{
-    ChannelName, Message, MessageId, Offset, Position,
+    ChannelName, Epoch, Message, MessageId, Offset, Position,
     message::Publisher,
     ports::{Accepted, PublishError},
     position::Fingerprint,
@@ -167,8 +167,8 @@ impl Lanes {
         let (hand_over, end) = (called + deadline / 2, called + deadline);
         let permit = timeout_at(hand_over, stream.window.acquire()).await;
         let _permit = permit.ok().and_then(Result::ok).ok_or(PublishError::Unavailable)?;
-        self.link.stamp().ok_or(PublishError::Unavailable)?;
-        let given = stream.given();
+        let epoch = self.link.stamp().and(stream.epoch()).ok_or(PublishError::Unavailable)?;
+        let known = (epoch, stream.given());
         let mut ticket = self.link.shared.returns.one();
         let outbound = self.encode(&message, publisher, ticket.subject());
         self.link.send(outbound, hand_over).await.map_err(|error| match error {
@@ -181,7 +181,7 @@ impl Lanes {
         };
         let answer = answer.map_err(|_| PublishError::Unknown)?;
         let ack = self.read(stream, &answer)?;
-        self.accepted(stream, &message.id, (ack, given), end).await
+        self.accepted(stream, &message.id, (ack, known), end).await
     }
 
     fn encode(&self, message: &Message, publisher: &Publisher, reply: String) -> OutboundMessage {
@@ -206,21 +206,24 @@ impl Lanes {
         }
     }
 
-    /// Where it is stored. `given` was already when it was published: if its own offset is not
-    /// larger, the stream is not the one that is known.
+    /// Where it is stored. When it was published, an offset was `given` in the epoch `before`: if
+    /// its own is not larger, it was stored earlier, or the stream was set back, or is another one.
     async fn accepted(
         &self,
         stream: &Arc<Stream>,
         id: &MessageId,
-        (ack, given): (Ack, u64),
+        (ack, (before, given)): (Ack, (Epoch, u64)),
         end: Instant,
     ) -> Outcome {
-        if ack.seq <= given && !ack.duplicate {
+        if ack.seq <= given {
+            if !ack.duplicate {
+                stream.note_given_again(before);
+            }
             self.streams.state(stream, end).await.map_err(|_| PublishError::Unknown)?;
         }
         let offset = Offset(ack.seq);
-        stream.note_given(offset);
         let epoch = stream.epoch().ok_or(PublishError::Unknown)?;
+        stream.note_given(epoch, offset);
         let fingerprint = Some(Fingerprint::of(id));
         let position = Some(Position { epoch, offset, fingerprint });
         Ok(Accepted { position, duplicate: ack.duplicate })

@@ -32,8 +32,9 @@ impl Lookup {
         end: Instant,
     ) -> Result<Listing, ApiError> {
         let body = json!({ "subjects_filter": ">" });
+        let given = stream.given();
         let info: Info = self.api(end).call("STREAM.INFO", &stream.name, &body).await?;
-        let state = stream.learn(&info)?;
+        let state = stream.learn(&info, given)?;
         let listed = info.state.subjects.unwrap_or_default();
         let channels = listed.keys().filter_map(|subject| subjects.published(subject)).collect();
         Ok(Listing { epoch: state.epoch, end: state.end, channels })

@@ -12,7 +12,7 @@ const SEQUENCE: &str = "Nats-Sequence";
 const PREVIOUS: &str = "Nats-Last-Sequence";
 const STORED_AT: &str = "Nats-Time-Stamp";
 
-const NANOS_PER_MS: u64 = 1_000_000;
+pub(super) const NANOS_PER_MS: u64 = 1_000_000;
 
 /// Where a message stands in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

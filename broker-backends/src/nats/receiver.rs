@@ -66,14 +66,21 @@ impl Receiver {
                 std::str::from_utf8(&block[subject]).ok().and_then(|it| self.subjects.channel(it))
             }
         };
+        let stream = channel.as_ref().and_then(|channel| self.streams.of(channel.namespace()));
+        let epoch = stream.and_then(|stream| stream.epoch());
+        if stream.is_some() && epoch.is_none() {
+            // Nobody can say where it stands; the log will.
+            return BusEvent::Gap { interest: Some(interest), reason: GapReason::Lost };
+        }
         let message = channel.ok_or(Malformed("the subject")).and_then(|channel| {
             let (headers, payload) = (&block[headers], block.slice(payload));
-            match self.streams.of(channel.namespace()).and_then(|stream| stream.epoch()) {
+            match epoch {
                 Some(epoch) => envelope::decode_live(channel, headers, payload, epoch),
                 None => envelope::decode(channel, headers, payload, clock::now(), rand::random),
             }
         });
-        if let Ok(Message { channel, stored: Some(Stored { offset, .. }), .. }) = &message {
+        if let Ok(Message { channel, stored: Some(Stored { epoch, offset, .. }), .. }) = &message {
+            stream.into_iter().for_each(|stream| stream.note_given(*epoch, *offset));
             self.watch(channel.namespace(), *offset);
         }
         match message {

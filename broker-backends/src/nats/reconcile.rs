@@ -5,12 +5,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use broker_core::{History, Namespace};
+use broker_core::{Epoch, History, Namespace};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     api::{Api, ApiError},
+    place,
     subject::Subjects,
 };
 use crate::options::{ConnectError, Storage, StreamOptions};
@@ -24,15 +25,28 @@ const NOT_ENABLED: [u32; 2] = [10039, 10076];
 const NAME_IN_USE: u32 = 10058;
 pub(super) const NOT_FOUND: u32 = 10059;
 
+/// Under which a stream's metadata has the epoch, once it is not the time of its creation any more.
+const EPOCH: &str = "fanfare_epoch";
+
 pub(super) type Config = Map<String, Value>;
 
 /// A stream, in JetStream's JSON.
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
     config: Config,
-    /// When it was created, as RFC 3339 has it.
-    pub(super) created: String,
+    /// As RFC 3339 has it.
+    created: String,
     pub(super) state: Kept,
+}
+
+impl Info {
+    /// Which life of the stream it is: when it was created, or since when its numbers are given
+    /// out a second time; in nanoseconds since 1970. `None` where that cannot be read.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        let begun = self.config.get("metadata").and_then(|metadata| metadata.get(EPOCH));
+        let begun = begun.and_then(Value::as_str).and_then(|begun| begun.parse().ok());
+        begun.or_else(|| place::nanoseconds(&self.created)).map(Epoch)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +148,20 @@ pub(super) async fn settle(api: &Api<'_>, wanted: &Config, mode: Mode) -> Result
     Err(Unsettled::Away(ApiError::Silent))
 }
 
+/// Has another life of the stream begin, with what it holds.
+pub(super) async fn begin_anew(
+    api: &Api<'_>,
+    found: Info,
+    epoch: Epoch,
+) -> Result<Info, Unsettled> {
+    let mut config = found.config;
+    let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let metadata = config.entry("metadata").or_insert_with(|| json!({}));
+    metadata[EPOCH] = epoch.0.to_string().into();
+    let updated = api.call("STREAM.UPDATE", &name, &config).await;
+    updated.map_err(|error| unsettled(error, &name, "it was set back".into()))
+}
+
 /// What is not as wanted, in words.
 fn differences(wanted: &Config, found: &Config) -> Vec<String> {
     let differing = wanted.iter().filter_map(|(field, wanted)| {
@@ -154,9 +182,10 @@ fn unsettled(error: ApiError, stream: &str, differences: String) -> Unsettled {
             Unsettled::Wrong(ConnectError::NoJetStream(description))
         }
         // For now: without a leader, say.
-        ApiError::Refused { code: 503, .. } | ApiError::Silent | ApiError::Unreadable => {
-            Unsettled::Away(error)
-        }
+        ApiError::Refused { code: 503, .. }
+        | ApiError::Silent
+        | ApiError::Unreadable
+        | ApiError::SetBack => Unsettled::Away(error),
         ApiError::Refused { .. } => Unsettled::Wrong(ConnectError::Stream {
             stream: stream.to_owned(),
             differences,

@@ -1,8 +1,11 @@
 //! The streams of the namespaces with history: that they are there, and which life of each it is.
 //!
-//! A stream that was deleted and created anew starts again from number 1. Its epoch, the time of
-//! its creation, is read whenever the connection was made anew, and whenever something looks as
-//! if it were not the same any more.
+//! A stream that was deleted and created anew starts again from number 1, one that was restored
+//! from a backup from the number after its last. Its epoch says which life of it it is, and is read
+//! whenever the connection was made anew, and whenever something looks as if it were not the same
+//! any more. Created anew, it has another one, its creation's time; restored, it has the same or an
+//! earlier one, and a lower end than was known: the gateway that notices writes a new epoch into
+//! the stream. Until then, the stream is not used.
 
 use std::{
     collections::HashMap,
@@ -14,6 +17,7 @@ use std::{
 };
 
 use broker_core::{Epoch, Namespace, Offset};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{
     select,
@@ -30,12 +34,18 @@ use super::{
     rounds::Rounds,
     subject::Subjects,
 };
-use crate::options::{ConnectError, Histories, NatsOptions};
+use crate::{
+    clock,
+    options::{ConnectError, Histories, NatsOptions},
+};
 
 /// How long JetStream may take to be ready at the start.
 const START: Duration = Duration::from_secs(10);
 /// Between two looks at the streams because somebody doubts that they are there.
 const CALM: Duration = Duration::from_secs(1);
+/// For how long a stream must look set back: a server that hung answers with what was, until it
+/// hears that it leads no more.
+const CERTAIN: Duration = Duration::from_secs(1);
 
 /// All streams of the gateway.
 #[derive(Debug)]
@@ -52,12 +62,23 @@ pub(super) struct Stream {
     namespace: Namespace,
     pub(super) name: String,
     wanted: Config,
-    /// 0 until it is known.
+    /// 0 while it is not known.
     epoch: AtomicU64,
     /// An offset that was given already, in this epoch.
     given: AtomicU64,
+    life: Mutex<Life>,
     /// Publishes that may be under way.
     pub(super) window: Semaphore,
+}
+
+/// Which life of a stream was known last.
+#[derive(Debug, Default)]
+struct Life {
+    epoch: Option<Epoch>,
+    /// Since when the stream looks older than it was.
+    set_back: Option<Instant>,
+    /// It has given a number twice: it does not only look so.
+    proven: bool,
 }
 
 /// A stream as its leader knew it a moment ago.
@@ -69,7 +90,8 @@ pub(super) struct State {
 }
 
 impl Stream {
-    /// Which life of the stream it is; `None` until the server was asked.
+    /// Which life of the stream it is; `None` until the server was asked, and while it looks set
+    /// back.
     pub(super) fn epoch(&self) -> Option<Epoch> {
         match self.epoch.load(Ordering::Acquire) {
             0 => None,
@@ -82,20 +104,52 @@ impl Stream {
         self.given.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_given(&self, offset: Offset) {
-        self.given.fetch_max(offset.0, Ordering::Relaxed);
+    pub(super) fn note_given(&self, epoch: Epoch, offset: Offset) {
+        if self.epoch() == Some(epoch) {
+            self.given.fetch_max(offset.0, Ordering::Relaxed);
+        }
     }
 
-    pub(super) fn learn(&self, info: &Info) -> Result<State, ApiError> {
-        let epoch = place::nanoseconds(&info.created).ok_or(ApiError::Unreadable)?;
-        let before = self.epoch.swap(epoch, Ordering::AcqRel);
-        if before != epoch {
-            self.given.store(0, Ordering::Relaxed);
+    /// In this epoch, a number was given a second time.
+    pub(super) fn note_given_again(&self, epoch: Epoch) {
+        let mut life = self.life.lock();
+        if life.epoch == Some(epoch) {
+            self.epoch.store(0, Ordering::Release);
+            life.proven = true;
         }
-        if before != epoch && before != 0 {
-            tracing::warn!(stream = self.name, "the stream was created anew");
+    }
+
+    /// Takes over what the leader says; `given` was given before it was asked.
+    pub(super) fn learn(&self, info: &Info, given: u64) -> Result<State, ApiError> {
+        let epoch = info.epoch().ok_or(ApiError::Unreadable)?;
+        let end = Offset(info.state.last);
+        let mut life = self.life.lock();
+        let earlier = life.epoch.is_some_and(|known| epoch.0 < known.0);
+        if earlier || (life.epoch == Some(epoch) && (end.0 < given || life.proven)) {
+            self.epoch.store(0, Ordering::Release);
+            life.set_back.get_or_insert_with(Instant::now);
+            return Err(ApiError::SetBack);
         }
-        Ok(State { epoch: Epoch(epoch), end: Offset(info.state.last) })
+        if life.epoch != Some(epoch) {
+            if life.epoch.is_some() {
+                tracing::warn!(stream = self.name, "the stream was created anew, or restored");
+            }
+            // What is noted of the epoch before must not count in this one.
+            self.epoch.store(0, Ordering::Release);
+            self.given.store(0, Ordering::Release);
+        }
+        *life = Life { epoch: Some(epoch), ..Life::default() };
+        self.epoch.store(epoch.0, Ordering::Release);
+        self.note_given(epoch, end);
+        Ok(State { epoch, end })
+    }
+
+    /// The epoch to begin with: the stream was set back, or has looked so for long enough.
+    fn next_epoch(&self) -> Option<Epoch> {
+        let life = self.life.lock();
+        life.set_back.filter(|since| life.proven || since.elapsed() >= CERTAIN)?;
+        let now = clock::now().0.saturating_mul(place::NANOS_PER_MS);
+        Some(Epoch(now.max(life.epoch?.0.saturating_add(1))))
     }
 }
 
@@ -114,6 +168,7 @@ impl Streams {
                 name,
                 epoch: AtomicU64::new(0),
                 given: AtomicU64::new(0),
+                life: Mutex::default(),
                 window: Semaphore::new(options.streams.window.max(1)),
             };
             (namespace.clone(), Arc::new(stream))
@@ -147,7 +202,8 @@ impl Streams {
 
     /// An error may mean that a stream is gone.
     pub(super) fn note(&self, error: &ApiError) {
-        if matches!(error, ApiError::Nobody | ApiError::Refused { number: NOT_FOUND, .. }) {
+        let missing = matches!(error, ApiError::Refused { number: NOT_FOUND, .. });
+        if missing || matches!(error, ApiError::Nobody | ApiError::SetBack) {
             self.doubt();
         }
     }
@@ -177,12 +233,22 @@ impl Streams {
     async fn settle(&self, mode: Mode) -> Result<(), Unsettled> {
         let mut outcome = Ok(());
         for stream in self.by_namespace.values() {
-            let api = Api { link: &self.link, end: Instant::now() + self.link.shared.deadline };
-            let settled = reconcile::settle(&api, &stream.wanted, mode).await;
-            let learnt = settled.and_then(|info| stream.learn(&info).map_err(Unsettled::Away));
-            outcome = outcome.and(learnt.map(drop));
+            outcome = outcome.and(self.settle_one(stream, mode).await);
         }
         outcome
+    }
+
+    async fn settle_one(&self, stream: &Stream, mode: Mode) -> Result<(), Unsettled> {
+        let api = Api { link: &self.link, end: Instant::now() + self.link.shared.deadline };
+        let given = stream.given();
+        let found = reconcile::settle(&api, &stream.wanted, mode).await?;
+        let mut learnt = stream.learn(&found, given);
+        if let (Err(ApiError::SetBack), Some(epoch)) = (&learnt, stream.next_epoch()) {
+            let begun = reconcile::begin_anew(&api, found, epoch).await?;
+            tracing::error!(stream = stream.name, "the stream has lost its newest messages");
+            learnt = stream.learn(&begun, given);
+        }
+        learnt.map(drop).map_err(Unsettled::Away)
     }
 
     /// Looks at the streams whenever the connection was made anew, or somebody doubts. `mode`: for
@@ -218,6 +284,7 @@ impl Streams {
 
 async fn state(link: Link, stream: Arc<Stream>) -> Result<State, ApiError> {
     let api = Api { link: &link, end: Instant::now() + link.shared.deadline };
+    let given = stream.given();
     let info = api.call::<Info>("STREAM.INFO", &stream.name, &json!({})).await?;
-    stream.learn(&info)
+    stream.learn(&info, given)
 }

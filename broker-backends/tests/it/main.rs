@@ -11,6 +11,7 @@ mod nats_history;
 mod nats_order;
 mod nats_paging;
 mod nats_reader;
+mod nats_restored;
 mod nats_streams;
 mod pipelines;
 mod redis;

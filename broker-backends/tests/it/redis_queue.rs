@@ -29,20 +29,20 @@ use futures_util::future::join_all;
 use crate::support::{queue, user_history};
 
 /// Until everything is fed again after a fault: a gateway that is gone keeps what it had for 10 s.
-const FED: Duration = Duration::from_secs(30);
+pub(crate) const FED: Duration = Duration::from_secs(30);
 
-struct Servers {
-    nats: NatsServer,
-    redis: RedisServer,
+pub(crate) struct Servers {
+    pub(crate) nats: NatsServer,
+    pub(crate) redis: RedisServer,
 }
 
 impl Servers {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let nats = NatsServer::start_with(&["-js"]).await;
         Self { nats, redis: RedisServer::start_durable().await }
     }
 
-    async fn gateway(&self, node: &str) -> Backends {
+    pub(crate) async fn gateway(&self, node: &str) -> Backends {
         let options = ClusterOptions {
             nats: NatsOptions::new(vec![self.nats.url()], node.parse().unwrap()),
             redis: RedisOptions::new(self.redis.url()),
@@ -73,12 +73,15 @@ mod queues {
     broker_testkit::queue_contract!(super::queue_and_servers());
 }
 
-fn user(id: &str) -> UserId {
+pub(crate) fn user(id: &str) -> UserId {
     id.parse().unwrap()
 }
 
 /// Publishes one message to each of these users, at once; all are stored.
-async fn publish(gateway: &Backends, users: impl IntoIterator<Item = u64>) -> Vec<Position> {
+pub(crate) async fn publish(
+    gateway: &Backends,
+    users: impl IntoIterator<Item = u64>,
+) -> Vec<Position> {
     let publishes = users.into_iter().map(|user| {
         let id = format!("{:032x}", rand::random::<u128>());
         gateway.bus.publish(message(&format!("user:{user}"), &id, "1"), service())
@@ -87,7 +90,7 @@ async fn publish(gateway: &Backends, users: impl IntoIterator<Item = u64>) -> Ve
     accepted.map(|accepted| accepted.unwrap().position.unwrap()).collect()
 }
 
-async fn pending(gateway: &Backends, id: &str) -> Vec<Offset> {
+pub(crate) async fn pending(gateway: &Backends, id: &str) -> Vec<Offset> {
     let pending = gateway.queue.as_ref().unwrap().pending(user(id), 100).await;
     pending.unwrap_or_default().into_iter().map(|(_, offset)| offset).collect()
 }
@@ -97,7 +100,7 @@ async fn figures(gateway: &Backends) -> QueueFigures {
 }
 
 /// Waits until so many messages were counted, and lets nobody count more.
-async fn all_counted(gateway: &Backends, count: u64) -> QueueFigures {
+pub(crate) async fn all_counted(gateway: &Backends, count: u64) -> QueueFigures {
     let sum = |it: QueueFigures| it.pending + it.delivered + it.evicted + it.expired;
     let all = async || Some(figures(gateway).await).filter(|figures| sum(*figures) >= count);
     let counted = eventually("all messages are counted", FED, all).await;

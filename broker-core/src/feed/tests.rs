@@ -322,6 +322,38 @@ fn another_epoch_is_told() {
     assert_eq!((caught_up.lost, caught_up.messages), (true, vec![fresh]));
 }
 
+/// What the log had before it was restored is not given out again under its new numbers.
+#[test]
+fn a_restored_log_gives_out_only_what_is_new() {
+    let mut world = World::new();
+    for _ in 0..4 {
+        world.publish(0);
+    }
+    for message in mem::take(&mut world.live) {
+        world.arrive(&message);
+    }
+    world.catch_up();
+    let renumbered = |time: u64, offset: u64, previous: Option<u64>| Message {
+        time: Timestamp(time),
+        ..message(2, offset, previous)
+    };
+    let fresh = renumbered(5, 3, Some(2));
+    let kept = [renumbered(1, 1, None), renumbered(2, 2, Some(1)), fresh.clone()];
+    world.store = Store { epoch: 2, end: 3, kept: kept.map(|it| (world.now, it)).into() };
+    // Said to be of the epoch before, because nobody knew better when it came.
+    let last = world.feed.position().unwrap();
+    let early = message(last.epoch.0, last.offset.0 + 2, Some(last.offset.0 + 1));
+    assert_eq!(world.feed.arrive(world.now, &early), Arrival::CatchUp);
+    let top = world.store.top();
+    let read = world.store.read(world.feed.plan().slice(&history(), &top).unwrap());
+    let caught_up = world.feed.caught_up(world.now, &history(), &top, read);
+    assert_eq!((caught_up.lost, caught_up.messages), (true, vec![fresh.clone()]));
+    assert!(caught_up.again, "the early one may be of a later epoch");
+    let caught_up = world.feed.caught_up(world.now, &history(), &top, Vec::new());
+    assert_eq!(caught_up, CaughtUp::default());
+    assert_eq!(world.feed.position(), fresh.position());
+}
+
 #[test]
 fn the_latest_can_be_asked_for() {
     let mut world = World::new();

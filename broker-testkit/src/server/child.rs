@@ -88,6 +88,16 @@ impl ServerProcess {
         }
     }
 
+    /// Replaces one directory of the server's data by a copy of another one.
+    pub(super) fn copy(&self, from: &str, to: &str) {
+        let [from, to] = [from, to].map(|name| self.directory.join(name));
+        if to.exists() {
+            std::fs::remove_dir_all(&to).expect("the old copy can be removed");
+        }
+        let status = Command::new("cp").arg("-a").args([&from, &to]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{} cannot be copied", from.display());
+    }
+
     /// Freezes the server; returns when none of its threads runs any more.
     pub(super) fn pause(&self) {
         self.signal("-STOP");

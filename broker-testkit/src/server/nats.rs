@@ -47,6 +47,23 @@ impl NatsServer {
         self.0.start_again().await;
     }
 
+    /// Copies what JetStream has stored; the server must not run.
+    ///
+    /// # Panics
+    /// When that cannot be copied.
+    pub fn back_up(&self) {
+        self.0.copy("jetstream", "backup");
+    }
+
+    /// Replaces what JetStream has stored by what [`NatsServer::back_up`] copied; the server must
+    /// not run.
+    ///
+    /// # Panics
+    /// When that cannot be copied.
+    pub fn restore(&self) {
+        self.0.copy("backup", "jetstream");
+    }
+
     /// Freezes it: connections stay open, nothing is answered.
     pub fn pause(&self) {
         self.0.pause();
