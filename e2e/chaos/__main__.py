@@ -55,7 +55,7 @@ def parse():
     parser.add_argument("--faults", type=kinds, metavar="A,B", help=", ".join(KINDS | EXTRA))
     parser.add_argument("--rate", type=float, default=1, help="how much is published; 1 is some 110 messages a second")
     parser.add_argument("--embedded", action="store_true", help="one gateway and no servers")
-    parser.add_argument("--queue", action="store_true", help="users have offline queues")
+    parser.add_argument("--no-queue", dest="queue", action="store_false", help="users have no offline queues")
     parser.add_argument("--sabotage", help="of the gateways: a deliberate bug")
     parser.add_argument("--keep", action="store_true", help="keep log and servers' files of a good run, too")
     parser.add_argument("--check", type=pathlib.Path, metavar="LOG", help="only check a log of an earlier run")

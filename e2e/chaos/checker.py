@@ -37,7 +37,9 @@ def publishes(history, findings):
             findings.counts["stall"] = max(findings.counts["stall"], stall)
         if message.acked and not message.places and history.tier(message.chan) is Tier.HISTORY:
             findings.broken("I1", f"{message.id} was acknowledged as stored, and nobody knows where")
-        if len(message.places) > 1 and message.span < window:
+        # The same message has another place in each epoch of a log that was restored.
+        by_epoch = collections.Counter(epoch for epoch, _ in message.places)
+        if max(by_epoch.values(), default=0) > 1 and message.span < window:
             findings.broken("I3", f"{message.id} was stored {len(message.places)} times: {sorted(message.places)}")
 
 
@@ -76,19 +78,21 @@ def order(history, stream, name, tier, findings):
     for entry in stream:
         if not isinstance(entry, Received) or entry.id not in history.messages:
             continue
-        message = history.messages[entry.id]
+        message, epoch = history.messages[entry.id], entry.place and entry.place[0]
         if entry.id in seen:
             again(message, name, tier, findings)
             continue
         seen.add(entry.id)
-        before = last.get(message.pub)
+        before, log = last.get(message.pub, (None, None))
         if before and message.pseq < before.pseq:
-            if may_come_late(history, message, before, tier):
+            # A queue is given anew from a log that was restored.
+            anew = tier is Tier.QUEUE and log != epoch
+            if anew or may_come_late(history, message, before, tier):
                 findings.count("late")
             else:
                 findings.broken("I4", f"{name}: {message.id} came after {before.id}")
         if before is None or message.pseq > before.pseq:
-            last[message.pub] = message
+            last[message.pub] = (message, epoch)
         if entry.place:
             epoch, offset = entry.place
             if offset < offsets.get(epoch, -1):
@@ -220,7 +224,10 @@ def queues(history, findings):
     unseen = collections.defaultdict(list)
     for message in history.messages.values():
         if message.acked and history.tier(message.chan) is Tier.QUEUE and message.id not in received[message.chan]:
-            unseen[message.chan].append(message.id)
+            if history.was_rolled_back(message):
+                findings.count("rolled_back")
+            else:
+                unseen[message.chan].append(message.id)
     for chan, ids in unseen.items():
         findings.count("evicted", min(len(ids), evicted[chan]))
         for id in ids[evicted[chan] :]:

@@ -29,26 +29,21 @@ class Kind:
     cost: float = 0.5
 
 
-def process_of(cluster, target):
-    return cluster.redis if target == "redis" else cluster.named(target)
+def to_process(begin, mend):
+    """A fault of one process."""
+
+    @contextlib.contextmanager
+    def act(cluster, _, target):
+        process = cluster.redis if target == "redis" else cluster.named(target)
+        getattr(process, begin)()
+        yield
+        getattr(process, mend)()
+        cluster.wait_until_whole()
+
+    return act
 
 
-@contextlib.contextmanager
-def kill(cluster, _, target):
-    process = process_of(cluster, target)
-    process.kill()
-    yield
-    process.start()
-    cluster.wait_until_whole()
-
-
-@contextlib.contextmanager
-def pause(cluster, _, target):
-    process = process_of(cluster, target)
-    process.pause()
-    yield
-    process.resume()
-    cluster.wait_until_whole()
+kill, pause = to_process("kill", "start"), to_process("pause", "resume")
 
 
 @contextlib.contextmanager

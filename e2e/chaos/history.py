@@ -125,6 +125,13 @@ class History:
     def tier(self, chan):
         return Tier(self.namespace(chan)["tier"])
 
+    def was_rolled_back(self, message):
+        """Whether the store may have lost it although it was acknowledged, because a backup took its place."""
+        return any(
+            fault.kind == "nats-rollback" and fault.begun <= message.acked <= (fault.over or self.ended)
+            for fault in self.faults
+        )
+
     def on_run(self, event):
         self.run = event
 

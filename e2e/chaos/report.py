@@ -31,6 +31,7 @@ def details(history, findings):
         f"deliveries {counts['delivered']}, resumes recovered {counts['recovered']}, not recovered"
         f" {counts['unrecovered']}, gaps told {counts['gaps']}, evicted {counts['evicted']},"
         f" redelivered from queues {counts['redelivered']}, retried {counts['retried']}, refused {counts['refused']}",
+        f"acknowledged, and lost for good with what a backup replaced: {counts['rolled_back']}",
         f"without history (at most once): {counts['lost_at_most_once']} not delivered around faults of NATS servers,"
         f" {counts['repeated']} repeated and {counts['late']} late after an unknown outcome",
         "connections ended by: " + ", ".join(f"{code} × {n}" for code, n in sorted_codes(history)),

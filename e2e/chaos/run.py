@@ -53,8 +53,8 @@ class Options:
     patience: float = 15
     # One gateway with everything in its memory, instead of a site.
     embedded: bool = False
-    # Whether users have offline queues.
-    queue: bool = False
+    # Whether users have offline queues; embedded, these would be gone with the process.
+    queue: bool = True
     # Of the gateways: a deliberate bug, to see that the checker finds it.
     sabotage: str | None = None
 
@@ -65,7 +65,7 @@ class Options:
 
 def run(options):
     """The history of the run, and what is wrong with it."""
-    spaces = namespaces(history=accepts("[namespaces.kept]\nhistory = { size = 1 }"), queue=options.queue)
+    spaces = namespaces(history=accepts("[namespaces.kept]\nhistory = { size = 1 }"), queue=options.queue and not options.embedded)
     config = configuration(options.directory, spaces)
     recorder = Recorder(options.log)
     flags = ["--sabotage", options.sabotage] if options.sabotage else []

@@ -111,7 +111,8 @@ class Session:
         await self.send("connect", token=jwt, **acks)
         answer = json.loads(await self.socket.recv())
         if answer["type"] != "connected":
-            raise Lost(answer["code"])
+            # Refused, or told at once to come back elsewhere.
+            raise Lost(answer.get("code", answer["type"]))
         self.conn, self.channels = answer["connection"], answer["channels"]
         self.heard = time.monotonic()
         self.log("connect", "ok", user=self.user)
