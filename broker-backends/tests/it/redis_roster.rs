@@ -21,6 +21,9 @@ use tokio::{
     time::Instant,
 };
 
+/// Of the gateways that come back.
+const LEASE: Duration = Duration::from_secs(3);
+
 struct Stores {
     presence: Arc<dyn Presence>,
     roster: Arc<dyn Roster>,
@@ -129,33 +132,41 @@ async fn a_store_that_forgot_is_known() {
 /// After Redis was away, everybody's lease is over, and nobody leaves for that: until the time of a
 /// lease has passed. Whoever only lost the connection for a moment may not have noticed more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_leaves_when_the_store_comes_back() {
-    let lease = Duration::from_secs(3);
-    for breaks in [true, false] {
-        let (nats, redis) = servers().await;
-        let gone = connect(&nats, &redis).await;
-        let there = connect(&nats, &redis).await;
-        renew(&*there.presence, "b", lease).await.unwrap();
-        gone.roster.note(node(), ann_is_there()).await.unwrap();
-        if breaks {
-            send(&redis, "CLIENT KILL TYPE normal SKIPME yes").await;
-        } else {
-            redis.pause();
-            assert_eq!(renew(&*there.presence, "b", lease).await, None);
-            redis.resume();
-        }
-        let again = async || renew(&*there.presence, "b", lease).await;
-        eventually("Redis is in reach", PATIENCE, again).await;
-        let calm = Instant::now() + lease * 2 / 3;
-        eventually("some time passes", PATIENCE, async || {
-            assert_eq!(tidy(&*there.roster).await, []);
-            (Instant::now() >= calm).then_some(())
-        })
-        .await;
-        assert_eq!(one_is_there(&*there.roster).await, Some(()));
-        let left = async || (!tidy(&*there.roster).await.is_empty()).then_some(());
-        eventually("a lease later she leaves", PATIENCE, left).await;
-    }
+async fn nobody_leaves_when_the_connection_to_the_store_comes_back() {
+    let break_it = async |redis: &RedisServer, _: &dyn Presence| {
+        send(redis, "CLIENT KILL TYPE normal SKIPME yes").await;
+    };
+    a_lease_later_she_leaves(break_it).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_leaves_when_the_store_wakes_up() {
+    let hang = async |redis: &RedisServer, there: &dyn Presence| {
+        redis.pause();
+        assert_eq!(renew(there, "b", LEASE).await, None);
+        redis.resume();
+    };
+    a_lease_later_she_leaves(hang).await;
+}
+
+async fn a_lease_later_she_leaves(fault: impl AsyncFnOnce(&RedisServer, &dyn Presence)) {
+    let (nats, redis) = servers().await;
+    let gone = connect(&nats, &redis).await;
+    let there = connect(&nats, &redis).await;
+    renew(&*there.presence, "b", LEASE).await.unwrap();
+    gone.roster.note(node(), ann_is_there()).await.unwrap();
+    fault(&redis, &*there.presence).await;
+    let again = async || renew(&*there.presence, "b", LEASE).await;
+    eventually("Redis is in reach", PATIENCE, again).await;
+    let calm = Instant::now() + LEASE * 2 / 3;
+    eventually("some time passes", PATIENCE, async || {
+        assert_eq!(tidy(&*there.roster).await, []);
+        (Instant::now() >= calm).then_some(())
+    })
+    .await;
+    assert_eq!(one_is_there(&*there.roster).await, Some(()));
+    let left = async || (!tidy(&*there.roster).await.is_empty()).then_some(());
+    eventually("a lease later she leaves", PATIENCE, left).await;
 }
 
 /// A gateway that lost its lease for a while comes back, tells anew what it holds, and finds all
