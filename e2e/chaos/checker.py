@@ -18,7 +18,7 @@ def check(events):
     findings = Findings()
     for rule, text in dict.fromkeys(history.oddities):
         findings.broken(rule, text)
-    for rule in (publishes, phantoms, streams, queues, presence, revocations, liveness):
+    for rule in (publishes, phantoms, epochs, streams, queues, presence, revocations, liveness):
         rule(history, findings)
     return history, findings
 
@@ -57,6 +57,16 @@ def phantoms(history, findings):
                 findings.broken("I2", f"{proc} got {entry.id}, of which each attempt was refused")
 
 
+def epochs(history, findings):
+    """I8: a store that has lost nothing begins no epoch anew."""
+    if not history.run.get("durable") or any(fault.kind == "nats-rollback" for fault in history.faults):
+        return
+    by_chan = collections.Counter(chan for chan, _ in history.stored)
+    for chan, number in by_chan.items():
+        if number > 1:
+            findings.broken("I8", f"{chan} had {number} epochs, though nothing was lost")
+
+
 def streams(history, findings):
     """I1, I3, I4, I6, I7 and I8, reader by reader."""
     known = {place: sorted(offsets) for place, offsets in history.stored.items()}
@@ -74,15 +84,18 @@ def streams(history, findings):
 
 def order(history, stream, name, tier, findings):
     """I3 and I4: what was not seen before comes in order; what was, only where that is allowed."""
-    seen, last, offsets = set(), {}, {}
+    seen, last, offsets = {}, {}, {}
     for entry in stream:
         if not isinstance(entry, Received) or entry.id not in history.messages:
             continue
         message, epoch = history.messages[entry.id], entry.place and entry.place[0]
         if entry.id in seen:
-            again(message, name, tier, findings)
+            # A store that lost it with the end of an epoch took a retry for new.
+            anew = message.attempts > 1 and seen[entry.id] != epoch
+            again(message, name, tier, anew, findings)
+            seen[entry.id] = epoch
             continue
-        seen.add(entry.id)
+        seen[entry.id] = epoch
         before, log = last.get(message.pub, (None, None))
         if before and message.pseq < before.pseq:
             # A queue is given anew from a log that was restored.
@@ -112,9 +125,11 @@ def may_come_late(history, message, before, tier):
     return message.attempts > 1 or (not same_way and nats_failed_around(history, message))
 
 
-def again(message, name, tier, findings):
+def again(message, name, tier, anew, findings):
     match tier:
         case Tier.PLAIN if message.attempts > 1:
+            findings.count("repeated")
+        case Tier.HISTORY if anew:
             findings.count("repeated")
         case Tier.QUEUE:
             findings.count("redelivered")

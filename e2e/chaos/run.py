@@ -65,7 +65,8 @@ class Options:
 
 def run(options):
     """The history of the run, and what is wrong with it."""
-    spaces = namespaces(history=accepts("[namespaces.kept]\nhistory = { size = 1 }"), queue=options.queue and not options.embedded)
+    queue = options.queue and not options.embedded
+    spaces = namespaces(history=accepts("[namespaces.kept]\nhistory = { size = 1 }"), queue=queue)
     config = configuration(options.directory, spaces)
     recorder = Recorder(options.log)
     flags = ["--sabotage", options.sabotage] if options.sabotage else []
@@ -96,6 +97,7 @@ async def play(options, site, recorder, spaces):
         namespaces=described,
         dedupe_window=DEDUPE_WINDOW,
         liveness=LIVENESS,
+        durable=not options.embedded,
         **workload.roles(),
     )
     workload.start()

@@ -314,6 +314,43 @@ class TestI10Presence:
         assert self.listed(*conns).broken() == {"I10"}
 
 
+class TestABackupTakesThePlaceOfTheStore:
+    """What was acknowledged during the fault may be gone, numbers begin anew, and that is told."""
+
+    def restored(self, kind="nats-rollback", durable=True):
+        log = Log().subscribe("kept:1", place=0)
+        log.events[0]["durable"] = durable
+        log.publish("kept:1", 1, places=[1]).receive("kept:1", 1, places=[1])
+        log.add("fault", "invoke", kind=kind, target="all").publish("kept:1", 2, places=[2])
+        return log.add("fault", "ok", kind=kind, target="all").tell("gap", chan="kept:1", reason="lost")
+
+    def test_it_begins_another_epoch(self):
+        log = self.restored().publish("kept:1", 3, places=[("f", 2)])
+        assert log.receive("kept:1", 3, places=[("f", 2)]).broken() == set()
+
+    @pytest.mark.parametrize(("durable", "broken"), [(True, {"I8"}), (False, set())])
+    def test_no_other_fault_of_a_cluster_does(self, durable, broken):
+        log = self.restored("nats-pause", durable).publish("kept:1", 3, places=[("f", 3)])
+        assert log.receive("kept:1", 3, places=[("f", 3)]).broken() == broken
+
+    @pytest.mark.parametrize(("epoch", "broken"), [("f", set()), ("e", {"I3", "I5"})])
+    def test_a_retry_is_new_to_it(self, epoch, broken):
+        log = self.restored().invoke("kept:1", 1).answer("ok", "kept:1", 1, (epoch, 2))
+        assert log.receive("kept:1", 1, places=[(epoch, 2)]).broken() == broken
+
+    @pytest.mark.parametrize(("kind", "broken"), [("nats-rollback", set()), ("nats-kill", {"I1", "I9"})])
+    def test_a_queue_may_have_lost_what_was_acknowledged(self, kind, broken):
+        log = Log().subscribe("user:1").add("fault", "invoke", kind=kind, target="all")
+        log.publish("user:1", 1, places=[1]).add("fault", "ok", kind=kind, target="all")
+        assert log.broken() == broken
+
+    @pytest.mark.parametrize(("epoch", "broken"), [("f", set()), ("e", {"I4"})])
+    def test_a_queue_gives_old_messages_again(self, epoch, broken):
+        log = Log().subscribe("user:1").publish("user:1", 1, 2, places=[1, 2]).fault("nats-rollback")
+        log.receive("user:1", 2, places=[2]).receive("user:1", 1, places=[(epoch, 1)])
+        assert log.broken() == broken
+
+
 @pytest.mark.parametrize(("after", "broken"), [(1, set()), (3, {"I11"})])
 def test_i11_nothing_comes_after_access_was_revoked(after, broken):
     log = Log().subscribe("plain:1").tell("revoke", grace=2).after(after)
