@@ -148,7 +148,10 @@ def kept(history, stream, name, chan, known, findings):
             findings.count("unrecovered")
             for offset in segments.forgotten(segment, offsets, history.namespace(chan)):
                 id = history.stored[chan, segment.epoch][offset]
-                findings.broken("I1", f"{name}: {id} was given up by a resume within the window")
+                if history.was_rolled_back(history.messages[id]):
+                    findings.count("rolled_back")
+                else:
+                    findings.broken("I1", f"{name}: {id} was given up by a resume within the window")
 
 
 def missing(history, segment, chan, offset, name, findings):

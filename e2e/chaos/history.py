@@ -127,8 +127,9 @@ class History:
 
     def was_rolled_back(self, message):
         """Whether the store may have lost it although it was acknowledged, because a backup took its place."""
+        stored = message.acked or message.retried
         return any(
-            fault.kind == "nats-rollback" and fault.begun <= message.acked <= (fault.over or self.ended)
+            fault.kind == "nats-rollback" and fault.begun <= stored <= (fault.over or self.ended)
             for fault in self.faults
         )
 
