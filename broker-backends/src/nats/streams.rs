@@ -288,3 +288,72 @@ async fn state(link: Link, stream: Arc<Stream>) -> Result<State, ApiError> {
     let info = api.call::<Info>("STREAM.INFO", &stream.name, &json!({})).await?;
     stream.learn(&info, given)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const CREATED: &str = "2026-11-21T11:00:28Z";
+
+    /// Of which 12 numbers were given, as far as this gateway knows.
+    fn stream() -> (Stream, Epoch) {
+        let stream = Stream {
+            namespace: "room".parse().unwrap(),
+            name: "fanfare=room".into(),
+            wanted: Config::new(),
+            epoch: AtomicU64::new(0),
+            given: AtomicU64::new(0),
+            life: Mutex::default(),
+            window: Semaphore::new(1),
+        };
+        let epoch = stream.learn(&info(None, 10), 0).unwrap().epoch;
+        stream.note_given(epoch, Offset(12));
+        (stream, epoch)
+    }
+
+    fn info(epoch: Option<Epoch>, last: u64) -> Info {
+        let metadata = epoch.map(|epoch| json!({ "fanfare_epoch": epoch.0.to_string() }));
+        let config = json!({ "metadata": metadata.unwrap_or_default() });
+        let info = json!({ "config": config, "created": CREATED, "state": { "last_seq": last } });
+        serde_json::from_value(info).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_once_with_what_was_may_have_hung() {
+        let (stream, epoch) = stream();
+        assert_eq!(stream.learn(&info(None, 10), stream.given()), Err(ApiError::SetBack));
+        assert_eq!((stream.epoch(), stream.next_epoch()), (None, None));
+        let state = stream.learn(&info(None, 12), stream.given());
+        assert_eq!(state, Ok(State { epoch, end: Offset(12) }));
+        advance(2 * CERTAIN).await;
+        assert_eq!((stream.epoch(), stream.next_epoch()), (Some(epoch), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_set_back_begins_anew() {
+        let (stream, before) = stream();
+        for _ in 0..2 {
+            assert_eq!(stream.learn(&info(None, 10), stream.given()), Err(ApiError::SetBack));
+            advance(CERTAIN).await;
+        }
+        let next = stream.next_epoch().unwrap();
+        assert!(next.0 > before.0);
+        let state = stream.learn(&info(Some(next), 10), stream.given());
+        assert_eq!(state, Ok(State { epoch: next, end: Offset(10) }));
+        assert_eq!((stream.epoch(), stream.given()), (Some(next), 10));
+        // The same backup once more.
+        assert_eq!(stream.learn(&info(None, 10), stream.given()), Err(ApiError::SetBack));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_given_twice_is_proof() {
+        let (stream, epoch) = stream();
+        stream.note_given_again(Epoch(epoch.0 + 1));
+        assert_eq!(stream.epoch(), Some(epoch), "nothing is known of that epoch");
+        stream.note_given_again(epoch);
+        assert_eq!(stream.learn(&info(None, 13), stream.given()), Err(ApiError::SetBack));
+        assert!(stream.next_epoch().is_some());
+    }
+}
