@@ -84,8 +84,11 @@ def streams(history, findings):
 
 def order(history, stream, name, tier, findings):
     """I3 and I4: what was not seen before comes in order; what was, only where that is allowed."""
-    seen, last, offsets = {}, {}, {}
+    seen, last, offsets, unread = {}, {}, {}, []
     for entry in stream:
+        if isinstance(entry, Subscribed):
+            # What waits is then given later than what comes live, or to the next connection.
+            unread = [*unread[-1:], tier is Tier.QUEUE and redis_failed_around(history, entry.t)]
         if not isinstance(entry, Received) or entry.id not in history.messages:
             continue
         message, epoch = history.messages[entry.id], entry.place and entry.place[0]
@@ -100,7 +103,7 @@ def order(history, stream, name, tier, findings):
         if before and message.pseq < before.pseq:
             # A queue is given anew from a log that was restored.
             anew = tier is Tier.QUEUE and log != epoch
-            if anew or may_come_late(history, message, before, tier):
+            if any(unread) or anew or may_come_late(history, message, before, tier):
                 findings.count("late")
             else:
                 findings.broken("I4", f"{name}: {message.id} came after {before.id}")
@@ -108,7 +111,7 @@ def order(history, stream, name, tier, findings):
             last[message.pub] = (message, epoch)
         if entry.place:
             epoch, offset = entry.place
-            if offset < offsets.get(epoch, -1):
+            if offset < offsets.get(epoch, -1) and not any(unread):
                 findings.broken("I4", f"{name}: offset {offset} came after {offsets[epoch]}")
             offsets[epoch] = max(offset, offsets.get(epoch, -1))
 
@@ -229,6 +232,13 @@ def nats_failed_around(history, message):
         fault.kind in SERVERS_OF_NATS
         and fault.begun - BEFORE <= message.acked
         and message.invoked <= (fault.over or history.ended) + AFTER
+        for fault in history.faults
+    )
+
+
+def redis_failed_around(history, t):
+    return any(
+        fault.kind.startswith("redis-") and fault.begun <= t <= (fault.over or history.ended) + AFTER
         for fault in history.faults
     )
 
