@@ -171,6 +171,7 @@ impl World {
             self.behind |= self.feed.check();
             self.catch_up();
         }
+        self.feed.stay(self.now, &history(), Wanted::Since(&since));
         if self.feed.need(Wanted::Since(&since)) == Need::Window {
             self.load_window();
         }
@@ -417,6 +418,35 @@ fn what_is_pending_is_given_from_the_first_on() {
     assert_eq!(pending(&mut world, Some((epoch, Offset(5)))), [0; 0]);
     assert_eq!(pending(&mut world, Some((Epoch(9), Offset(5)))), [1, 2, 3, 4, 5]);
     assert_eq!(pending(&mut world, None), [1, 2, 3, 4, 5]);
+}
+
+/// What comes between the look at the end and the answer is not a reason to recover nothing.
+#[test]
+fn who_stands_at_the_end_gets_what_comes_meanwhile() {
+    let mut world = World::new();
+    world.publish(0);
+    world.check();
+    let since = Since { position: world.feed.position(), ..Since::default() };
+    let wanted = Wanted::Since(&since);
+    assert_eq!(world.feed.need(wanted), Need::Nothing);
+    world.feed.stay(world.now, &history(), wanted);
+    world.publish(0);
+    let fresh = world.live.pop().unwrap();
+    world.arrive(&fresh);
+    let replay = world.feed.replay(at(world.now, 9), &history(), wanted).unwrap();
+    assert_eq!((replay.start.recovered, replay.messages), (Some(true), vec![&fresh]));
+    // Whoever wants older ones needs the log, and so does the first one, once too much has come.
+    let rewind = Since { rewind: Some(Rewind::Messages(1)), ..Since::default() };
+    assert_eq!(world.feed.need(Wanted::Since(&rewind)), Need::Window);
+    assert_eq!(world.feed.need(wanted), Need::Nothing);
+    for _ in 0..=SIZE {
+        world.publish(0);
+        let message = world.live.pop().unwrap();
+        world.arrive(&message);
+    }
+    assert_eq!(world.feed.need(wanted), Need::Window);
+    let replay = world.feed.replay(at(world.now, 9), &history(), wanted).unwrap();
+    assert_eq!((replay.start.recovered, replay.messages), (Some(false), Vec::new()));
 }
 
 #[test]

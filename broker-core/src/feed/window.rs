@@ -32,6 +32,8 @@ pub enum Wanted<'a> {
 pub(super) struct Window {
     /// From where on.
     begins: Offset,
+    /// The message before that, where nothing older was read.
+    after: Option<Position>,
     messages: VecDeque<Message>,
     used: Instant,
     /// Most that is kept; the log keeps no more.
@@ -74,10 +76,17 @@ impl Window {
     pub(super) fn append(&mut self, message: Message) {
         self.messages.push_back(message);
         if self.messages.len() > self.size {
-            let gone = self.messages.pop_front().and_then(|message| message.stored);
+            let gone = self.messages.pop_front().as_ref().and_then(Message::position);
             self.begins = gone.map_or(self.begins, |gone| Offset(gone.offset.0 + 1));
+            self.after = self.after.and(gone);
             self.whole = false;
         }
+    }
+
+    /// Whether it has what comes right behind this message.
+    fn joins(&self, position: &Position) -> bool {
+        let first = self.from(position.offset).next().and_then(Message::position);
+        self.after == Some(*position) || first == Some(*position)
     }
 
     fn from(&self, offset: Offset) -> impl DoubleEndedIterator<Item = &Message> {
@@ -113,11 +122,29 @@ impl Feed {
                 from => Some(from),
             },
         };
-        let has = |window: &Window| from.is_none_or(|from| window.begins <= from);
+        let has = |window: &Window| match from {
+            Some(from) => window.begins <= from,
+            None => window.after.is_none() || wanted.position().is_some_and(|it| window.joins(&it)),
+        };
         if self.window.as_ref().is_some_and(|window| has(window)) {
             Need::Nothing
         } else {
             Need::Window
+        }
+    }
+
+    /// Keeps what comes from now on, if that is all that is wanted, until [`Feed::replay`]:
+    /// otherwise who stands at the end would have missed it.
+    pub fn stay(&mut self, now: Instant, history: &History, wanted: Wanted<'_>) {
+        let Some(last) = self.last.filter(|last| wanted.position() == Some(*last)) else { return };
+        match &mut self.window {
+            Some(window) => window.used = now,
+            None => {
+                let (begins, size) = (Offset(last.offset.0 + 1), most_read(history) - 1);
+                let (after, messages) = (Some(last), VecDeque::new());
+                let window = Window { begins, after, messages, used: now, size, whole: true };
+                self.window = Some(Box::new(window));
+            }
         }
     }
 
@@ -142,7 +169,7 @@ impl Feed {
         let is_out = |it: &Message| it.stored.is_some_and(|it| it.offset <= recording.until);
         let messages = read.into_iter().filter(is_out).collect();
         let (begins, size) = (recording.begins, recording.size);
-        let mut window = Window { begins, messages, used: now, size, whole };
+        let mut window = Window { begins, after: None, messages, used: now, size, whole };
         recording.messages.into_iter().for_each(|message| window.append(message));
         self.window = Some(Box::new(window));
     }
@@ -215,10 +242,13 @@ impl Window {
         age: Option<Duration>,
         position: Position,
     ) -> Option<Vec<&Message>> {
+        let newer = || self.from(Offset(asked.offset.0.saturating_add(1))).collect();
+        if self.after.is_some() {
+            return self.joins(asked).then(newer);
+        }
         let fresh = age.is_some_and(|age| age + history.uncertainty() < history.ttl);
         let top = Top { epoch: position.epoch, newest: Some(position), end: position.offset };
         let first = self.from(asked.offset).next().and_then(Message::position);
-        let newer = || self.from(Offset(asked.offset.0.saturating_add(1))).collect();
         is_complete(asked, &top, first, fresh && self.whole).then(newer)
     }
 

@@ -224,7 +224,12 @@ impl Feeds {
         feed: &ChannelFeed,
         wanted: Wanted<'_>,
     ) -> Result<(), LogError> {
-        if feed.lock().need(wanted) == Need::Window {
+        let need = {
+            let mut feed_now = feed.lock();
+            feed_now.stay(clock::now().instant, &feed.history, wanted);
+            feed_now.need(wanted)
+        };
+        if need == Need::Window {
             self.read_window(feed, wanted).await?;
         }
         Ok(())
