@@ -54,6 +54,7 @@ impl Fanout {
         messages.retain(|message| !channel.has_waited_out(message, now.wall));
         self.metrics.history.redelivered.inc_by(messages.len() as u64);
         self.give_out_again(&via, &messages);
+        channel.note_backlog(Some(backlog));
         let nothing_waits = messages.is_empty();
         drop(feed);
         match given {

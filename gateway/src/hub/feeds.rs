@@ -104,6 +104,14 @@ impl ChannelFeed {
         self.queue.as_ref()?.lock().backlog
     }
 
+    /// What is given to the user now; `None`: what waits is not known, and an acknowledgement of
+    /// what comes live must not cover it.
+    pub(crate) fn note_backlog(&self, backlog: Option<Backlog>) {
+        if let Some(standing) = &self.queue {
+            standing.lock().backlog = backlog;
+        }
+    }
+
     /// The user has taken everything in up to here. Says whether that is so for all that the user
     /// was given: only then does it count.
     pub(crate) fn acknowledge(&self, position: Position) -> Result<(), NotGiven> {
@@ -215,7 +223,9 @@ impl Feeds {
             self.check(&feed);
             wait_until(&mut caught_up, times + 1).await?;
         }
-        self.prepare_window(&feed, wanted).await
+        self.prepare_window(&feed, wanted).await?;
+        feed.note_backlog(backlog);
+        Ok(())
     }
 
     /// Has at hand what is wanted of the past of an open feed.
@@ -264,13 +274,9 @@ impl Feeds {
     /// What is pending for the user whose channel it is. Without the store, the user gets what
     /// comes live, and the rest once the store is back.
     pub(crate) async fn read_backlog(&self, feed: &ChannelFeed) -> Option<Backlog> {
-        let (queue, standing) = (self.queue.as_ref()?, feed.queue.as_ref()?);
-        let user = feed.channel.user()?;
+        let (queue, user) = (self.queue.as_ref()?, feed.channel.user()?);
         match queue.backlog(user).await {
-            Ok(backlog) => {
-                standing.lock().backlog = Some(backlog);
-                Some(backlog)
-            }
+            Ok(backlog) => Some(backlog),
             Err(error) => {
                 tracing::debug!(channel = %feed.channel, %error, "a user's queue is not in reach");
                 None
