@@ -31,6 +31,9 @@ pub(super) enum ToolCommand {
     /// Check and show configurations.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Make and read tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -91,6 +94,16 @@ pub(super) enum ConfigCommand {
     },
     /// Print the reference of all options, as Markdown.
     Docs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProfileCommand {
+    /// Say all that is wrong with profiles, or what they do.
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

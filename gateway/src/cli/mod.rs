@@ -3,7 +3,7 @@
 //! 1. [`args`]: what can be typed.
 //! 2. [`parse`]: from there to an [`Invocation`]; `serve` and `dev` are run by `main`, the rest by
 //!    [`Tool::run`].
-//! 3. [`configuration`], [`token`], [`client`]: the commands; [`banner`]: the start of `dev`.
+//! 3. [`configuration`], [`profile`], [`token`], [`client`]: the commands; [`banner`]: the start of `dev`.
 //! 4. [`exit`] and [`output`]: how they end, and where they write.
 
 mod args;
@@ -12,13 +12,15 @@ mod client;
 mod configuration;
 mod exit;
 mod output;
+mod profile;
 mod queue;
 mod token;
 
 use std::{ffi::OsString, path::PathBuf};
 
 use args::{
-    ApiKeyCommand, Arguments, Command, ConfigCommand, GatewayArguments, TokenCommand, ToolCommand,
+    ApiKeyCommand, Arguments, Command, ConfigCommand, GatewayArguments, ProfileCommand,
+    TokenCommand, ToolCommand,
 };
 pub(crate) use banner::dev_banner;
 use clap::{CommandFactory, Parser};
@@ -102,6 +104,7 @@ impl Tool {
             ToolCommand::Config(ConfigCommand::Docs) => {
                 output::print(crate::config::docs::markdown().trim_end())
             }
+            ToolCommand::Profile(ProfileCommand::Check { files }) => profile::check(&files),
             ToolCommand::Token(TokenCommand::Mint(arguments)) => token::mint(&arguments, env),
             ToolCommand::Token(TokenCommand::Inspect { file, config }) => {
                 token::inspect(file, config, env).await
@@ -129,7 +132,13 @@ fn sources(arguments: GatewayArguments, dev: bool, env: &Environment) -> Sources
     ] {
         flags.extend(value.map(|value| (key, value.into(), flag)));
     }
-    Sources { dev, file: config_file(arguments.config, env), env: env.clone(), flags }
+    Sources {
+        dev,
+        file: config_file(arguments.config, env),
+        env: env.clone(),
+        flags,
+        ..Sources::default()
+    }
 }
 
 fn has_password(url: &str) -> bool {

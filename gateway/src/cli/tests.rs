@@ -60,6 +60,7 @@ fn mistakes_have_their_exit_codes() {
         ("fanfare sing", Exit::Usage),
         ("fanfare serve --listn 1", Exit::Usage),
         ("fanfare serve --redis redis://:hunter2@r:6379", Exit::Usage),
+        ("fanfare profile check", Exit::Usage),
         ("fanfare sub", Exit::Usage),
         ("fanfare sub a --rewind 0", Exit::Usage),
         ("fanfare sub a --rewind 5x", Exit::Usage),

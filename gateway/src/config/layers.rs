@@ -125,6 +125,30 @@ impl Layers {
         Origin::Default
     }
 
+    /// What was written in one table, as if it were all.
+    #[must_use]
+    pub(crate) fn table(&self, name: &str) -> Self {
+        let values = self.values.get(name).and_then(Value::as_table).cloned().unwrap_or_default();
+        let origins =
+            self.origins.iter().filter_map(|(key, origin)| match key.0.split_first()? {
+                (Step::Name(first), rest) if first == name => {
+                    Some((Key(rest.to_vec()), origin.clone()))
+                }
+                _ => None,
+            });
+        Self { values, origins: origins.collect() }
+    }
+
+    /// Adds another's values, which replace or add to these.
+    pub(crate) fn add(&mut self, later: &Self) {
+        merge(&mut self.values, later.values.clone());
+        for (key, origin) in &later.origins {
+            let is_table = later.get(key).is_some_and(Value::is_table);
+            self.origins.retain(|known, _| !known.0.starts_with(&key.0) || is_table);
+            self.origins.insert(key.clone(), origin.clone());
+        }
+    }
+
     /// All that was written.
     #[must_use]
     pub(crate) fn values(&self) -> &Table {

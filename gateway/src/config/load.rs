@@ -1,7 +1,12 @@
 //! From what was written to a [`Config`], or to everything that is wrong with it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use toml::Value;
 
 use super::{
@@ -27,6 +32,8 @@ const DEV: &str = include_str!("dev.toml");
 pub(crate) struct Sources {
     /// Start from the insecure settings of `fanfare dev`.
     pub(crate) dev: bool,
+    /// What profiles bring with them.
+    pub(crate) profiles: Vec<Layers>,
     /// The configuration file.
     pub(crate) file: Option<PathBuf>,
     /// The environment.
@@ -54,6 +61,7 @@ impl Sources {
         let schema = Schema::new(&schema);
         let mut layers = Layers::default();
         let dev = self.dev.then(|| add_dev(&mut layers));
+        self.profiles.iter().for_each(|profile| layers.add(profile));
         self.add_file(&mut layers).map_err(|problem| ConfigErrors(vec![problem]))?;
         self.env.add_to(&mut layers, schema);
         for (key, value, flag) in &self.flags {
@@ -62,7 +70,7 @@ impl Sources {
         let written = layers.clone();
         let mut problems = Vec::new();
         remove_unknown(&mut layers, schema, &mut problems);
-        let raw = read(&mut layers, schema, &mut problems);
+        let raw: Raw = read(&mut layers, schema, &mut problems);
         let mut checks = Checks::new(&written, schema);
         let config = resolve(raw.clone(), dev, &mut checks);
         problems.extend(checks.finish());
@@ -74,14 +82,46 @@ impl Sources {
     }
 
     fn add_file(&self, layers: &mut Layers) -> Result<(), Problem> {
-        let Some(path) = &self.file else { return Ok(()) };
-        let whole = |origin, wanted| Problem { key: String::new(), value: None, origin, wanted };
-        let shared = path.as_path().into();
-        let at = |line| Origin::File { path: std::sync::Arc::clone(&shared), line };
-        let text = fs::read_to_string(path)
-            .map_err(|error| whole(at(0), format!("the file cannot be read: {error}")))?;
-        layers.add_toml(&text, at).map_err(|(origin, message)| whole(origin, message))
+        self.file.as_ref().map_or(Ok(()), |path| add_file(layers, path))
     }
+}
+
+/// Adds a TOML file.
+///
+/// # Errors
+///
+/// It cannot be read, or is not TOML.
+pub(crate) fn add_file(layers: &mut Layers, path: &Path) -> Result<(), Problem> {
+    let whole = |origin, wanted| Problem { key: String::new(), value: None, origin, wanted };
+    let shared = path.into();
+    let at = |line| Origin::File { path: std::sync::Arc::clone(&shared), line };
+    let text = fs::read_to_string(path)
+        .map_err(|error| whole(at(0), format!("the file cannot be read: {error}")))?;
+    layers.add_toml(&text, at).map_err(|(origin, message)| whole(origin, message))
+}
+
+/// Reads another document than the configuration in the same manner.
+///
+/// # Errors
+///
+/// All problems at once.
+pub(crate) fn read_document<T, R>(
+    written: &Layers,
+    resolve: impl FnOnce(T, &mut Checks<'_>) -> R,
+) -> Result<R, ConfigErrors>
+where
+    T: DeserializeOwned + Default + JsonSchema,
+{
+    let schema = schema::generate_for::<T>();
+    let schema = Schema::new(&schema);
+    let mut layers = written.clone();
+    let mut problems = Vec::new();
+    remove_unknown(&mut layers, schema, &mut problems);
+    let raw = read(&mut layers, schema, &mut problems);
+    let mut checks = Checks::new(written, schema);
+    let resolved = resolve(raw, &mut checks);
+    problems.extend(checks.finish());
+    if problems.is_empty() { Ok(resolved) } else { Err(ConfigErrors(problems)) }
 }
 
 fn add_dev(layers: &mut Layers) -> DevSecrets {
@@ -139,16 +179,23 @@ fn suggest(name: &str, schema: Schema<'_>) -> String {
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((_, known)) => format!("there is no such option; did you mean `{known}`?"),
-        None => "there is no such option; `fanfare config docs` lists them".to_owned(),
+        None => {
+            let names: Vec<&str> = schema.names().collect();
+            format!("there is no such option; there are {}", names.join(", "))
+        }
     }
 }
 
 /// Reads values as what they should be. One that is wrong is noted and taken out, until the rest
 /// can be read.
-fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) -> Raw {
+fn read<T: DeserializeOwned + Default>(
+    layers: &mut Layers,
+    schema: Schema<'_>,
+    problems: &mut Vec<Problem>,
+) -> T {
     loop {
         let values = Value::Table(layers.values().clone());
-        let error = match serde_path_to_error::deserialize::<_, Raw>(values) {
+        let error = match serde_path_to_error::deserialize::<_, T>(values) {
             Ok(raw) => return raw,
             Err(error) => error,
         };
@@ -159,7 +206,7 @@ fn read(layers: &mut Layers, schema: Schema<'_>, problems: &mut Vec<Problem>) ->
         while !layers.remove(&key) {
             match key.parent() {
                 Some(parent) => key = parent,
-                None => return Raw::default(),
+                None => return T::default(),
             }
         }
     }

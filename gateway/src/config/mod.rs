@@ -10,15 +10,15 @@
 
 pub(crate) mod docs;
 pub(crate) mod env;
-mod key;
+pub(crate) mod key;
 pub(crate) mod layers;
 pub(crate) mod load;
 pub(crate) mod problems;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod secret;
 pub(crate) mod sections;
 pub(crate) mod show;
-mod text;
+pub(crate) mod text;
 
 use broker_backends::Histories;
 use broker_core::{History, Namespace, access::Namespaces, history::Queue};

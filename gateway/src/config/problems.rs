@@ -80,7 +80,12 @@ impl<'a> Checks<'a> {
 
     /// Notes that something else should stand at `key`.
     pub(crate) fn fail(&mut self, key: &str, wanted: impl Into<String>) {
-        self.problems.push(problem(self.layers, self.schema, &Key::from(key), wanted.into()));
+        self.fail_at(&Key::from(key), wanted);
+    }
+
+    /// The same, where the place has names that the user chose.
+    pub(crate) fn fail_at(&mut self, key: &Key, wanted: impl Into<String>) {
+        self.problems.push(problem(self.layers, self.schema, key, wanted.into()));
     }
 
     /// The same, where what stands there must not be shown.

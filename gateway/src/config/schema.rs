@@ -1,6 +1,6 @@
 //! What can be configured, as the doc comments and types of the sections say.
 
-use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{
@@ -15,9 +15,15 @@ pub(crate) struct Schema<'a>(&'a Value);
 /// The JSON schema of all of the configuration, without references.
 #[must_use]
 pub(crate) fn generate() -> Value {
+    generate_for::<Raw>()
+}
+
+/// The JSON schema of another document, without references.
+#[must_use]
+pub(crate) fn generate_for<T: JsonSchema>() -> Value {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<Raw>().to_value()
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 impl<'a> Schema<'a> {

@@ -1,0 +1,67 @@
+//! What clients can say and what they are told.
+
+use std::{collections::HashMap, sync::Arc};
+
+use broker_core::{ErrorCode, Message, Timestamp};
+
+use super::{
+    auth::Auth,
+    emission::Emission,
+    outgoing::{Outgoing, Rules},
+    step::{self, Action, Step, error},
+    template::{RenderError, Scope},
+    verb::{Context, Failure, Verb},
+};
+
+/// What clients can say and what they are told: their side of an application.
+#[derive(Debug)]
+pub(crate) struct Face {
+    /// Its name.
+    pub(crate) name: String,
+    /// How clients say who they are.
+    pub(crate) auth: Auth,
+    pub(super) on_connect: Vec<Step>,
+    pub(super) verbs: HashMap<Box<str>, Verb>,
+    pub(super) fallback: Option<Verb>,
+    pub(super) outgoing: Rules,
+}
+
+impl Face {
+    /// What happens when a client sends this event; `None`: it is refused.
+    #[must_use]
+    pub(crate) fn verb(&self, event: &str) -> Option<&Verb> {
+        self.verbs.get(event).or(self.fallback.as_ref())
+    }
+
+    /// How many verbs there are: their numbers are below it.
+    #[must_use]
+    pub(crate) fn verb_count(&self) -> usize {
+        self.verbs.len() + usize::from(self.fallback.is_some())
+    }
+
+    /// What is done when a client has connected. Here, joining is the server's doing.
+    ///
+    /// # Errors
+    /// The token lacks what the profile asks for.
+    pub(crate) fn on_connect(&self, context: &Context<'_>) -> Result<Vec<Action>, Failure> {
+        Ok(step::evaluate(&self.on_connect, &Arc::new(context.scope()))?)
+    }
+
+    /// What a client is told that is not let in; `None`: its connection is refused.
+    #[must_use]
+    pub(crate) fn refusal(&self, now: Timestamp, code: ErrorCode, text: &str) -> Option<Emission> {
+        let template = self.auth.failure.as_ref()?;
+        let mut scope = Scope::default();
+        scope.set_now(now);
+        scope.set("error", error(code, text));
+        template.render(&Arc::new(scope)).ok()
+    }
+
+    /// What clients are told of the message.
+    ///
+    /// # Errors
+    /// The message is not of the form that the profile expects.
+    pub(crate) fn outgoing(&self, message: &Message) -> Result<Outgoing, RenderError> {
+        self.outgoing.apply(message)
+    }
+}

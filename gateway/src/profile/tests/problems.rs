@@ -1,0 +1,89 @@
+use super::*;
+
+fn problems(text: &str) -> String {
+    Profile::parse(text, "p.toml").err().map(|errors| errors.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn mistakes_are_shown_with_their_line_and_what_to_write() {
+    for (text, line, wanted) in [
+        ("[faces.f]\nverb = 1", 2, "did you mean `verbs`?"),
+        ("[faces.f.verbs.go]\ndo = [{ jion = 'a:b' }]", 2, "did you mean `join`?"),
+        ("[faces.f.verbs.go]\ndo = [{ join = 'a:{screen}' }]", 2, "double braces"),
+        ("[faces.f.verbs.go]\ndo = [{ join = 'a:{{ screen }}' }]", 2, "perhaps `data.screen`"),
+        ("[faces.f.verbs.go]\ndo = [{ join = 'a:{{ dat.x }}' }]", 2, "did you mean `data`?"),
+        ("[faces.f.verbs.go]\ndo = [{ join = 'a:{{ data' }]", 2, "has no `}}`"),
+        ("[faces.f.verbs.go]\ndo = [{ join = ':{{ data }}' }]", 2, "no channel name"),
+        ("[faces.f.verbs.go]\ndo = [{ emit = 'a', echo = true }]", 2, "means nothing for `emit`"),
+        ("[faces.f.verbs.go]\ndo = [{ emit = 'a', join = 'b' }]", 2, "exactly one of"),
+        ("[faces.f.verbs.go]\ndo = [{ stats = true }]", 2, "only possible in [[rest]]"),
+        ("[faces.f.verbs.go]\ndo = [{ publish = 'a:*' }]", 2, "not to a pattern"),
+        ("[faces.f.verbs.go]\ndo = [{ call = 'a:b' }, { call = 'a:c' }]", 2, "has one `call`"),
+        ("[faces.f.verbs.go]\nrate = '10'", 2, "\"10/s\""),
+        ("[faces.f.verbs.go]\nrequire = ['granted']", 2, "there is no channel here"),
+        ("[faces.f.verbs.go]\ndo = [{ emit = 'a', data = [\n'{{ 1 + }}'] }]", 3, "do[0].data[0]"),
+        ("[faces.f.verbs.go]\nack = '{{ data * 9 }}'", 2, "leave out `*`"),
+        ("[faces.f.verbs.go]\nack = '{{ data | upper }}'", 2, "no filter `upper`"),
+        ("[faces.f.verbs.go]\nack = '{{ data is odd }}'", 2, "no test `odd`"),
+        ("[faces.f.verbs.go]\nack = '{{ range(9) }}'", 2, "no functions"),
+        ("[faces.f.verbs.go]\nack = '{{ data.x() }}'", 2, "no functions"),
+        ("[faces.f.verbs.go]\nack = '{% if a %}'", 2, "no statements"),
+        ("[faces.f.verbs.go]\nack = '{{ reply }}'", 2, "there is no `reply` here"),
+        ("[[socketio]]\npaths = ['/a']\nnamespaces = { '/' = 'f' }", 3, "[faces.f]"),
+        ("[[socketio]]\npaths = ['a']\nnamespaces = {}", 2, "write a path such as"),
+        ("[[websocket]]\npaths = ['/a', '/a/']", 2, "there already"),
+        ("[[websocket]]\npaths = ['/a']\ndialect = 'morse'", 3, "native"),
+        ("[[faces.f.outgoing]]\nchannel = 'a:{data}'\nemit = 'e'", 2, "choose another name"),
+        ("[[faces.f.outgoing]]\nchannel = 'a:*'\nemit = 'e'\ndata = '{{ user }}'", 4, "no `user`"),
+        ("[faces.f.auth]\ntoken = ['cookie']", 2, "header.NAME"),
+        ("[[rest]]\nmethod = 'PATCH'\npath = '/a'", 2, "GET, POST"),
+        ("[[rest]]\nmethod = 'GET'\npath = '/a/{b'", 3, "has a name"),
+        ("config = 1", 1, "write a table"),
+        ("[faces.f\n", 1, ""),
+    ] {
+        let found = problems(text);
+        assert!(found.contains(&format!("p.toml:{line}")), "{text}\n{found}");
+        assert!(found.contains(wanted), "{text}\n{found}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_shown_at_once() {
+    let found = problems("[faces.f.verbs.go]\nrate = 'x'\nack = '{{ a }}'\nextra = 1");
+    assert_eq!(found.lines().count(), 3, "{found}");
+}
+
+#[test]
+fn a_profile_says_what_it_does() {
+    let told = shipped("config-push.toml").to_string();
+    for line in [
+        "socketio   /config-socket /socket.io: / → config, /config-socket → config",
+        "  subscribe_to_screen: join",
+        "  message of screen:*: config_update",
+        "rest       POST /api/config/test-broadcast: publish",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
+fn the_example_of_the_documentation_is_good() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/profiles.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let (_, rest) = text.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    assert_eq!(problems(example), "");
+}
+
+#[test]
+fn the_documentation_names_all_filters_tests_and_parts() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/profiles.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let schema = crate::config::schema::generate_for::<raw::RawProfile>();
+    let schema = crate::config::schema::Schema::new(&schema);
+    let mut words: Vec<String> = schema.names().map(str::to_owned).collect();
+    words.extend(template::words().map(str::to_owned));
+    for word in &words {
+        assert!(text.contains(word.as_str()), "docs/profiles.md does not name `{word}`");
+    }
+}
