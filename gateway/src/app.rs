@@ -24,6 +24,7 @@ use crate::{
     hub::{Hub, feeds::Feeds, retained::Retained},
     keeper::Keeper,
     probes::Probes,
+    profile::Profile,
     queue::Acknowledgements,
     register,
     roster::{self, Tools},
@@ -74,14 +75,19 @@ impl StartError {
 ///
 /// # Errors
 /// Why it could not start, or that a part of it broke.
-pub(crate) async fn run(config: Config, started: impl FnOnce(&Started)) -> Result<(), StartError> {
+pub(crate) async fn run(
+    config: Config,
+    profiles: &[Profile],
+    started: impl FnOnce(&Started),
+) -> Result<(), StartError> {
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
     let mut backends = backends::open(&config, &node).await?;
     if let Some(bug) = config.sabotage {
         backends = bug.spoil(backends);
     }
-    let (gateway, Writers { directory, members }) = Gateway::build(&config, &node, &backends)?;
+    let (gateway, Writers { directory, members }) =
+        Gateway::build((&config, profiles), &node, &backends)?;
     let Backends { events, inbox, presence, roster, closer, .. } = backends;
     let mut background = gateway.spawn();
     let lease = background.spawn(directory.run(settings::lease_times(&config)));
@@ -145,7 +151,7 @@ struct Writers {
 
 impl Gateway {
     fn build(
-        config: &Config,
+        (config, profiles): (&Config, &[Profile]),
         node: &NodeId,
         backends: &Backends,
     ) -> Result<(Self, Writers), StartError> {
@@ -214,7 +220,7 @@ impl Gateway {
         });
         let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
         let admission = Arc::new(settings::admission(config, deps));
-        let socketio = settings::socketio(config, &admission, node);
+        let socketio = settings::socketio(config, profiles, &admission, node);
         let writers = Writers { directory: writer, members };
         Ok((Self { admission, socketio, api, probes, metrics, tracing }, writers))
     }

@@ -20,11 +20,6 @@ mod listener;
 mod outbox;
 mod probes;
 mod problem;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the dialects that profiles serve are not merged yet; remove this with them"
-)]
 mod profile;
 mod queue;
 mod register;
@@ -39,6 +34,7 @@ use std::process::ExitCode;
 
 use cli::{Exit, Invocation};
 use config::Config;
+use profile::Profile;
 
 /// Small blocks of one size lie close together, and what a handshake needs for a moment leaves no
 /// holes: less memory per idle connection than with the C library's, wherever it comes from.
@@ -63,13 +59,13 @@ fn main() -> ExitCode {
         }
     };
     let exit = match invocation {
-        Invocation::Gateway(config) => runtime.block_on(run_gateway(*config)),
+        Invocation::Gateway(config, profiles) => runtime.block_on(run_gateway(*config, &profiles)),
         Invocation::Tool(tool) => runtime.block_on(tool.run()),
     };
     exit.into()
 }
 
-async fn run_gateway(config: Config) -> Exit {
+async fn run_gateway(config: Config, profiles: &[Profile]) -> Exit {
     if let Err(error) =
         telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)
     {
@@ -79,7 +75,7 @@ async fn run_gateway(config: Config) -> Exit {
         tracing::warn!("{warning}");
     }
     let announced = config.clone();
-    match app::run(config, |started| cli::announce(&announced, started.public[0])).await {
+    match app::run(config, profiles, |started| cli::announce(&announced, started.public[0])).await {
         Ok(()) => Exit::Success,
         Err(error) => cli::fail(&error.to_string(), error.exit()),
     }

@@ -8,14 +8,16 @@ use broker_core::{
     name::PRESENCE_NAMESPACE,
     session::{Limits, Rules},
 };
+use broker_protocol::socketio::Namespace;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::{
-    config::{Config, SocketIo},
+    config::{Config, SpaceName},
     connection::{Admission, Deps, WireLimits},
     directory::LeaseTimes,
-    socketio::{Echo, Mount},
+    profile::Profile,
+    socketio::{Echo, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
@@ -92,6 +94,7 @@ pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {
 /// Socket.IO: its transport sees to silence, the sessions in it do not.
 pub(super) fn socketio(
     config: &Config,
+    profiles: &[Profile],
     admission: &Arc<Admission>,
     node: &NodeId,
 ) -> Vec<Arc<Mount>> {
@@ -99,15 +102,41 @@ pub(super) fn socketio(
     let limits = Limits { ping_interval: Duration::MAX, ..deps.rules.limits.clone() };
     let rules = Arc::new(Rules { limits, ..(*deps.rules).clone() });
     let deps = Arc::new(Deps { rules, ..(**deps).clone() });
-    let mount = |options: SocketIo, echo| {
-        Arc::new(Mount::new(Arc::clone(admission), Arc::clone(&deps), options, echo, node))
+    let mount = |site| {
+        let (admission, deps) = (Arc::clone(admission), Arc::clone(&deps));
+        Arc::new(Mount::new(admission, deps, config.socketio.clone(), site, node))
     };
-    let options = config.socketio.clone();
-    if !config.testing.echo {
-        return vec![mount(options, Echo::Nothing)];
+    sites(config, profiles).into_iter().map(mount).collect()
+}
+
+/// Where profiles say; without any that does, where the configuration says, with the built-in one.
+fn sites(config: &Config, profiles: &[Profile]) -> Vec<Site> {
+    let of_profiles: Vec<Site> = profiles
+        .iter()
+        .flat_map(|profile| &profile.socketio)
+        .map(|mount| {
+            let faces = mount.namespaces.iter().filter_map(|(namespace, face)| {
+                Some((Namespace::new(namespace).ok()?, Arc::clone(face)))
+            });
+            Site { paths: mount.paths.clone(), faces: faces.collect(), echo: Echo::Nothing }
+        })
+        .collect();
+    if !of_profiles.is_empty() {
+        return of_profiles;
     }
-    let below = SocketIo { paths: vec!["/engine.io".to_owned()], ..options.clone() };
-    vec![mount(options, Echo::Events), mount(below, Echo::Messages)]
+    let built_in = Profile::built_in();
+    let Some(face) = built_in.faces.values().next() else { return Vec::new() };
+    let named = |name: &SpaceName| (name.0.clone(), Arc::clone(face));
+    let site = Site {
+        paths: config.socketio.paths.clone(),
+        faces: config.socketio.namespaces.iter().map(named).collect(),
+        echo: if config.testing.echo { Echo::Events } else { Echo::Nothing },
+    };
+    if !config.testing.echo {
+        return vec![site];
+    }
+    let below = Site { paths: vec!["/engine.io".to_owned()], echo: Echo::Messages, ..site.clone() };
+    vec![site, below]
 }
 
 /// As many connections as there may be open files, less some for everything else.

@@ -62,6 +62,9 @@ pub(super) struct GatewayArguments {
     /// Configuration file [also: environment variable FANFARE_CONFIG].
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Profile that says how an application's clients are served; may be repeated.
+    #[arg(long = "profile", value_name = "FILE")]
+    pub(super) profiles: Vec<PathBuf>,
     /// Address to listen on, as IP:PORT; may be repeated.
     #[arg(long, value_name = "ADDR")]
     pub(super) listen: Vec<String>,

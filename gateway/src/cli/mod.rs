@@ -26,13 +26,15 @@ pub(crate) use banner::dev_banner;
 use clap::{CommandFactory, Parser};
 pub(crate) use exit::Exit;
 
-use crate::config::{Config, Environment, Secret, Sources, secret::KeyHash};
+use crate::config::{
+    Config, Environment, Secret, Sources, problems::ConfigErrors, secret::KeyHash,
+};
+use crate::profile::Profile;
 
 /// What the command line asks for.
-#[derive(Debug)]
 pub(crate) enum Invocation {
     /// To run a gateway: `serve` or, with [`Config::dev`], `dev`.
-    Gateway(Box<Config>),
+    Gateway(Box<Config>, Vec<Profile>),
     /// To do something else.
     Tool(Tool),
 }
@@ -71,12 +73,21 @@ fn parse_from(
         return Err(Exit::Usage);
     }
     let sabotage = gateway.sabotage;
-    let mut loaded = sources(gateway, dev, env).load().map_err(|errors| {
+    let config_error = |errors: ConfigErrors| {
         output::complain(&errors.to_string());
         Exit::Config
-    })?;
+    };
+    let profiles: Vec<Profile> = gateway
+        .profiles
+        .iter()
+        .map(|file| Profile::load(file))
+        .collect::<Result<_, _>>()
+        .map_err(config_error)?;
+    let brought = profiles.iter().map(|profile| profile.config().clone()).collect();
+    let sources = Sources { profiles: brought, ..sources(gateway, dev, env) };
+    let mut loaded = sources.load().map_err(config_error)?;
     loaded.config.sabotage = sabotage;
-    Ok(Invocation::Gateway(Box::new(loaded.config)))
+    Ok(Invocation::Gateway(Box::new(loaded.config), profiles))
 }
 
 /// Prints what `fanfare dev` has to say once it listens; nothing for `serve`.

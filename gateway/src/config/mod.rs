@@ -33,7 +33,7 @@ pub(crate) use sections::{
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
     session::Session,
-    socketio::SocketIo,
+    socketio::{SocketIo, SpaceName},
     websocket::WebSocket,
 };
 

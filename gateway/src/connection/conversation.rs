@@ -9,7 +9,7 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, Identity, Position,
+    CloseCode, ConnectionId, ErrorCode, Identity, Position,
     message::Data,
     ports::{Accepted, BoxFuture, BusError, PublishError, RequestError},
     resume::Resumed,
@@ -23,6 +23,7 @@ use super::{Client, Deps};
 use crate::{
     clock,
     dialect::Dialect,
+    hub::Hub,
     keeper::Kept,
     outbox::{Notices, Outbox, Pushed},
     socket::Socket,
@@ -73,16 +74,18 @@ pub(crate) enum Outcome {
     Published(OpId, Result<Accepted, PublishError>),
     Answered(OpId, Result<Data, RequestError>),
     Present(OpId, Result<Present, Failure>),
+    /// What the client is told beside its session.
+    Say(Bytes),
 }
 
 impl Conversation {
     pub(crate) fn new(
         deps: Arc<Deps>,
+        id: ConnectionId,
         socket: Box<dyn Socket>,
         client: Client,
         dialect: Dialect,
     ) -> Self {
-        let id = ConnectionId(rand::random());
         let outbox =
             Outbox::new(id, socket, deps.wire.queue_bytes).with_encoding(dialect.encoding());
         let outbox = Arc::new(outbox);
@@ -180,6 +183,31 @@ impl Conversation {
         }
     }
 
+    /// Queues what is known later.
+    pub(crate) fn say_later(&mut self, frames: BoxFuture<'static, Bytes>) {
+        self.wait_for(frames.map(Outcome::Say).boxed());
+    }
+
+    /// Counts what the client was refused without a word of its session.
+    pub(crate) fn count_error(&self, code: ErrorCode) {
+        self.deps.metrics.errors.with_label_values(&[code.as_str()]).inc();
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        self.session.identity()
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.deps.hub
+    }
+
+    /// Ends it, for a client that was told that it may not be here.
+    pub(crate) fn end_refused(&mut self) {
+        if self.end.is_none() {
+            self.session.handle_close(CloseCode::Unauthorized);
+        }
+    }
+
     /// The client ends it.
     pub(crate) fn end_by_client(&mut self) {
         self.end.get_or_insert(End::ByClient);
@@ -207,9 +235,12 @@ impl Conversation {
         &self.outbox
     }
 
-    /// Whether the client was let in, and is told so.
+    /// Whether the client was let in, and told so.
     pub(crate) fn is_connected(&self) -> bool {
-        self.session.is_open()
+        match &self.dialect {
+            Dialect::Native { .. } => self.session.is_open(),
+            Dialect::SocketIo(socket) => socket.is_connected(),
+        }
     }
 
     /// Whether the transport is to ask the client for a sign of life.
@@ -264,6 +295,7 @@ impl Conversation {
             Outcome::Published(op, outcome) => self.session.handle_published(op, outcome),
             Outcome::Answered(op, outcome) => self.session.handle_answered(op, outcome),
             Outcome::Present(op, outcome) => self.session.handle_members(op, outcome),
+            Outcome::Say(frames) => self.say(&frames),
         }
     }
 

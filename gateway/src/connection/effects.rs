@@ -65,7 +65,15 @@ impl Conversation {
         if let Outgoing::Error(failure) = &reply.body {
             self.deps.metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
         }
-        self.dialect.encode_reply(reply, out);
+        self.dialect.encode_reply(reply, self.session.identity(), out);
+    }
+
+    pub(super) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
+        let encoded = self.dialect.encode_message(message, self.session.identity(), out);
+        if let Err(error) = encoded {
+            self.deps.metrics.dropped("unfit", 1);
+            tracing::warn!(channel = %message.channel, %error, "a message does not fit its template");
+        }
     }
 
     pub(super) fn push(&self, replies: &mut BytesMut) {
@@ -167,7 +175,9 @@ impl Conversation {
             self.encode(&Reply { id, body }, replies);
         }
         let messages = past.map_or(Vec::new(), |past| past.messages);
-        messages.iter().for_each(|message| self.dialect.encode_message(message, replies));
+        for message in &messages {
+            self.encode_message(message, replies);
+        }
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.deps.metrics.history.replayed.inc_by(count.into());
         self.push_messages(replies, count);

@@ -19,7 +19,7 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode,
+    CloseCode, ConnectionId,
     ports::{Bus, Roster},
     session::{Acks, Now, Request, Rules, Token},
 };
@@ -143,7 +143,13 @@ impl Connection {
             .with_deflate(compressed);
         let dialect = Dialect::Native { compressed };
         Self {
-            conversation: Conversation::new(deps, socket, client, dialect),
+            conversation: Conversation::new(
+                deps,
+                ConnectionId(rand::random()),
+                socket,
+                client,
+                dialect,
+            ),
             decoder,
             read: 0,
             control_frames: ControlBudget::default(),

@@ -32,7 +32,11 @@ impl Conversation {
         let snapshot = since.is_some_and(Since::is_snapshot);
         if snapshot && values.readiness() == Readiness::TooMuch {
             drop(values);
-            return self.refuse_snapshot((id, interest), watched, (Refusal::Bounds, too_much(pattern)));
+            return self.refuse_snapshot(
+                (id, interest),
+                watched,
+                (Refusal::Bounds, too_much(pattern)),
+            );
         }
         let mut messages = Vec::new();
         if snapshot {
@@ -45,7 +49,7 @@ impl Conversation {
         self.encode(&Reply { id, body }, replies);
         let room = self.outbox.room();
         for message in messages {
-            self.dialect.encode_message(message, replies);
+            self.encode_message(message, replies);
             if replies.len() > room {
                 replies.clear();
                 drop(values);

@@ -1,13 +1,17 @@
 //! How what a session says, and the messages it is given, become frames.
 
+mod calls;
+mod rates;
 mod socketio;
 
 use std::sync::Arc;
 
-use broker_core::{CloseCode, Message, session::Reply};
+use broker_core::{CloseCode, Identity, Message, session::Reply};
 use broker_protocol::{native, ws};
 use bytes::{Bytes, BytesMut};
 
+use crate::profile::RenderError;
+pub(crate) use calls::Event;
 pub(crate) use socketio::{Framing, SocketIo, closes_transport};
 
 /// What is in a ping whose answer acknowledges all that was written before it.
@@ -45,18 +49,26 @@ impl Dialect {
         matches!(self, Self::Native { compressed: true })
     }
 
-    pub(crate) fn encode_reply(&mut self, reply: &Reply, out: &mut BytesMut) {
+    pub(crate) fn encode_reply(&mut self, reply: &Reply, identity: &Identity, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => native::encode_reply(reply, out),
-            Self::SocketIo(socket) => socket.encode_reply(reply, out),
+            Self::SocketIo(socket) => socket.encode_reply(reply, identity, out),
         }
     }
 
-    pub(crate) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
+    /// # Errors
+    /// The message is not of the form that the client's face expects; nothing is written.
+    pub(crate) fn encode_message(
+        &self,
+        message: &Message,
+        identity: &Identity,
+        out: &mut BytesMut,
+    ) -> Result<(), RenderError> {
         match self {
             Self::Native { .. } => native::encode_message(message, out),
-            Self::SocketIo(socket) => socket.framing().encode_message(message, out),
+            Self::SocketIo(socket) => return socket.encode_message(message, identity, out),
         }
+        Ok(())
     }
 
     /// Asks for a sign of life.

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use broker_core::{
-    CloseCode, Data, Interest, JsonText, Message,
+    CloseCode, ConnectionId, Data, ErrorCode, Identity, Interest, JsonText, Message,
     code::Retry,
     ports::GapReason,
     session::{Failure, Outgoing, Reply},
@@ -15,11 +15,21 @@ use broker_protocol::{
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
+use super::{
+    calls::{Calls, Event, Settled},
+    rates::Rates,
+};
+use crate::{
+    clock,
+    profile::{Context, Emission, Face, Outgoing as Told, RenderError},
+};
+
 /// How messages are written to all who have the same parser in the same namespace.
 #[derive(Debug)]
 pub(crate) struct Framing {
     pub(crate) namespace: Namespace,
     pub(crate) parser: Parser,
+    pub(crate) face: Arc<Face>,
     /// Whether clients get back what they say, and nothing else.
     pub(crate) echo: bool,
 }
@@ -28,47 +38,44 @@ pub(crate) struct Framing {
 #[derive(Debug)]
 pub(crate) struct SocketIo {
     framing: Arc<Framing>,
-    /// Events that are not done yet, each with the number that its commands have.
-    calls: Vec<(u64, Call)>,
-    next: u64,
+    id: ConnectionId,
+    pub(crate) calls: Calls,
+    pub(crate) rates: Rates,
     /// What the client said of itself.
     auth: Option<JsonText>,
-    /// Whether the client was let in.
-    connected: bool,
+    state: State,
     /// Whether it is to be asked what it has taken in.
     probing: bool,
+    /// What is to be done for a client that was just let in.
+    welcome: Option<Event>,
 }
 
-/// An event of the client's that commands were made of.
-#[derive(Debug)]
-struct Call {
-    ack: Option<AckId>,
-    /// Commands without an outcome.
-    left: usize,
-    /// What the first command that matters came to.
-    outcome: Option<Outgoing>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has no answer yet.
+    Waiting,
+    Connected,
+    /// It was told that it may not be here, in the face's own words.
+    Refused,
 }
 
 impl Framing {
-    pub(crate) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
-        let name = message.event.as_ref().map_or("message", |event| event.as_str());
-        let json;
-        let args = match &message.data {
-            Data::Json(text) => {
-                json = [text.clone()];
-                Arguments::Json(&json)
-            }
-            Data::Binary(bytes) => Arguments::Binary(bytes),
-        };
-        self.encode_event(name, args, out);
+    /// What clients are told of a message.
+    pub(crate) fn told(&self, message: &Message) -> Result<Told, RenderError> {
+        self.face.outgoing(message)
+    }
+
+    pub(crate) fn encode(&self, outgoing: &socketio::Outgoing<'_>, out: &mut BytesMut) {
+        self.parser.encode(&self.namespace, outgoing, out);
     }
 
     pub(crate) fn encode_event(&self, name: &str, args: Arguments<'_>, out: &mut BytesMut) {
         self.encode(&socketio::Outgoing::Event { name, id: None, args, offset: None }, out);
     }
 
-    pub(crate) fn encode(&self, outgoing: &socketio::Outgoing<'_>, out: &mut BytesMut) {
-        self.parser.encode(&self.namespace, outgoing, out);
+    pub(crate) fn encode_emission(&self, emission: &Emission, out: &mut BytesMut) {
+        let name = emission.event.as_str();
+        with_arguments(&emission.args, |args| self.encode_event(name, args, out));
     }
 
     /// Word that messages may be missing.
@@ -78,31 +85,47 @@ impl Framing {
             body["channel"] = interest.as_str().into();
         }
         let mut out = BytesMut::new();
-        self.encode_notice("fanfare:gap", body, &mut out);
+        self.encode_notice("fanfare:gap", &body, &mut out);
         out.freeze()
     }
 
     /// Something that concerns the connection, as an event of the server's own.
-    pub(super) fn encode_notice(&self, name: &str, body: serde_json::Value, out: &mut BytesMut) {
+    fn encode_notice(&self, name: &str, body: &serde_json::Value, out: &mut BytesMut) {
         self.encode_event(name, Arguments::Json(&[text_of(body)]), out);
     }
 }
 
 impl SocketIo {
-    pub(crate) fn new(framing: Arc<Framing>, auth: Option<JsonText>) -> Self {
-        Self { framing, calls: Vec::new(), next: 0, auth, connected: false, probing: false }
+    pub(crate) fn new(framing: Arc<Framing>, id: ConnectionId, auth: Option<JsonText>) -> Self {
+        Self {
+            framing,
+            id,
+            calls: Calls::default(),
+            rates: Rates::default(),
+            auth,
+            state: State::Waiting,
+            probing: false,
+            welcome: None,
+        }
     }
 
     pub(crate) fn framing(&self) -> &Arc<Framing> {
         &self.framing
     }
 
-    /// An event becomes so many commands, all with the number that this returns; once all of them
-    /// have an outcome, the event is acknowledged.
-    pub(crate) fn begin(&mut self, ack: Option<AckId>, commands: usize) -> u64 {
-        self.next += 1;
-        self.calls.push((self.next, Call { ack, left: commands, outcome: None }));
-        self.next
+    /// Whether the client was let in, and told so.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state == State::Connected
+    }
+
+    /// Whether the client was told that it may not be here.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
+    /// What is to be done now, for a client that was just let in, or has asked for it.
+    pub(crate) fn take_ready(&mut self) -> Option<Event> {
+        self.welcome.take().or_else(|| self.calls.take_ready())
     }
 
     /// Whether the client is to be asked for a sign of life now.
@@ -114,32 +137,78 @@ impl SocketIo {
         self.probing = true;
     }
 
-    pub(super) fn encode_reply(&mut self, reply: &Reply, out: &mut BytesMut) {
-        match (reply.id, &reply.body) {
-            (None, Outgoing::Connected(connected)) => {
-                self.connected = true;
-                let sid = connected.connection.to_string();
-                self.framing.encode(&socketio::Outgoing::Connect { sid: &sid, pid: None }, out);
-                if self.framing.echo {
-                    let nothing = || JsonText::from_checked(Bytes::from_static(b"{}"));
-                    let auth = [self.auth.take().unwrap_or_else(nothing)];
-                    self.framing.encode_event("auth", Arguments::Json(&auth), out);
-                }
+    pub(super) fn encode_message(
+        &self,
+        message: &Message,
+        identity: &Identity,
+        out: &mut BytesMut,
+    ) -> Result<(), RenderError> {
+        let told = self.framing.told(message)?;
+        let id;
+        let subject = match &identity.user {
+            Some(user) => user.as_str(),
+            None => {
+                id = self.id.to_string();
+                &id
             }
-            (None, Outgoing::Error(failure)) if !self.connected => self.refuse(failure, out),
+        };
+        if let Some(emission) = told.emission(subject) {
+            self.framing.encode_emission(emission, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn encode_reply(&mut self, reply: &Reply, identity: &Identity, out: &mut BytesMut) {
+        match (reply.id, &reply.body) {
+            (None, Outgoing::Connected(_)) => self.connected(identity, out),
+            (None, Outgoing::Error(failure)) if self.state == State::Waiting => {
+                self.refuse(failure.code, &failure.text, out);
+            }
             (None, body) => self.notice(body, out),
-            (Some(id), body) => self.outcome(id, body, out),
+            (Some(number), body) => {
+                let settled = self.calls.settle(number, body);
+                self.encode_settled(settled, out);
+            }
+        }
+    }
+
+    fn connected(&mut self, identity: &Identity, out: &mut BytesMut) {
+        let sid = self.id.to_string();
+        let face = Arc::clone(&self.framing.face);
+        if let Err(unmet) = face.auth.require.check(identity) {
+            return self.refuse(ErrorCode::Forbidden, &unmet.to_string(), out);
+        }
+        self.state = State::Connected;
+        self.framing.encode(&socketio::Outgoing::Connect { sid: &sid, pid: None }, out);
+        if self.framing.echo {
+            let nothing = || JsonText::from_checked(Bytes::from_static(b"{}"));
+            let auth = [self.auth.take().unwrap_or_else(nothing)];
+            return self.framing.encode_event("auth", Arguments::Json(&auth), out);
+        }
+        let context = Context { connection: &sid, identity, now: clock::wall() };
+        match face.on_connect(&context) {
+            Ok(actions) => self.welcome = Some(Event::new(None, actions)),
+            Err(failure) => {
+                let body = json!({ "error": failure.text, "code": failure.code.as_str() });
+                self.framing.encode_notice("fanfare:error", &body, out);
+            }
         }
     }
 
     /// Who may come back by himself is not refused: his connection is closed.
-    fn refuse(&self, failure: &Failure, out: &mut BytesMut) {
-        if failure.code.retry() == Retry::Later {
+    fn refuse(&mut self, code: ErrorCode, text: &str, out: &mut BytesMut) {
+        if code.retry() == Retry::Later {
             return;
         }
-        let data = text_of(json!({ "code": failure.code.as_str() }));
-        let refusal =
-            socketio::Outgoing::ConnectError { message: &failure.text, data: Some(&data) };
+        self.state = State::Refused;
+        if let Some(emission) = self.framing.face.refusal(clock::wall(), code, text) {
+            let sid = self.id.to_string();
+            self.framing.encode(&socketio::Outgoing::Connect { sid: &sid, pid: None }, out);
+            self.framing.encode_emission(&emission, out);
+            return self.framing.encode(&socketio::Outgoing::Disconnect, out);
+        }
+        let data = text_of(&json!({ "code": code.as_str() }));
+        let refusal = socketio::Outgoing::ConnectError { message: text, data: Some(&data) };
         self.framing.encode(&refusal, out);
     }
 
@@ -156,40 +225,23 @@ impl SocketIo {
             // The connection closes, and the client comes back.
             _ => return,
         };
-        self.framing.encode_notice(name, body, out);
+        self.framing.encode_notice(name, &body, out);
     }
 
-    fn outcome(&mut self, id: u64, body: &Outgoing, out: &mut BytesMut) {
-        let Some(index) = self.calls.iter().position(|(call, _)| *call == id) else { return };
-        let call = &mut self.calls[index].1;
-        call.left -= 1;
-        let failed = matches!(call.outcome, Some(Outgoing::Error(_)));
-        if call.outcome.is_none() || (!failed && matches!(body, Outgoing::Error(_))) {
-            call.outcome = Some(body.clone());
+    /// What has come of a command, and with the last of an event, its acknowledgement.
+    pub(crate) fn encode_settled(&self, settled: Settled, out: &mut BytesMut) {
+        if let Some(emission) = settled.emission {
+            self.framing.encode_emission(&emission, out);
         }
-        if call.left > 0 {
-            return;
-        }
-        let (_, Call { ack, outcome, .. }) = self.calls.swap_remove(index);
-        if let (Some(id), Some(outcome)) = (ack, outcome) {
-            self.acknowledge(id, &outcome, out);
+        if let Some((id, args)) = settled.ack {
+            self.encode_ack(id, &args, out);
         }
     }
 
-    fn acknowledge(&self, id: AckId, outcome: &Outgoing, out: &mut BytesMut) {
-        let json;
-        let args = match outcome {
-            Outgoing::Answer { data: Data::Binary(bytes) } => Arguments::Binary(bytes),
-            Outgoing::Answer { data: Data::Json(text) } => {
-                json = [text.clone()];
-                Arguments::Json(&json)
-            }
-            other => {
-                json = [text_of(success(other))];
-                Arguments::Json(&json)
-            }
-        };
-        self.framing.encode(&socketio::Outgoing::Ack { id, args }, out);
+    pub(crate) fn encode_ack(&self, id: AckId, args: &[Data], out: &mut BytesMut) {
+        with_arguments(args, |args| {
+            self.framing.encode(&socketio::Outgoing::Ack { id, args }, out);
+        });
     }
 
     /// The last word: to the namespace where the client is not to come back by itself, and to the
@@ -198,7 +250,7 @@ impl SocketIo {
         if closes_transport(code) {
             return ws::frame::close_frame(code.number(), code.reason());
         }
-        if !self.connected {
+        if self.state != State::Connected {
             return Bytes::new();
         }
         let mut out = BytesMut::new();
@@ -212,27 +264,25 @@ pub(crate) fn closes_transport(code: CloseCode) -> bool {
     code.reconnect() || matches!(code, CloseCode::Protocol | CloseCode::TooBig)
 }
 
-fn success(outcome: &Outgoing) -> serde_json::Value {
-    match outcome {
-        Outgoing::Error(failure) => error(failure),
-        Outgoing::Published { message, accepted } => {
-            let mut body = json!({ "ok": true, "id": message.as_str() });
-            if let Some(position) = &accepted.position {
-                body["position"] = position.to_string().into();
-            }
-            if accepted.duplicate {
-                body["duplicate"] = true.into();
-            }
-            body
-        }
-        _ => json!({ "ok": true }),
+/// Bytes beside other arguments become null: a packet of the server's has JSON, or one of bytes.
+fn with_arguments(args: &[Data], encode: impl FnOnce(Arguments<'_>)) {
+    if let [Data::Binary(bytes)] = args {
+        return encode(Arguments::Binary(bytes));
     }
+    let texts: Vec<JsonText> = args
+        .iter()
+        .map(|arg| match arg {
+            Data::Json(text) => text.clone(),
+            Data::Binary(_) => JsonText::from_checked(Bytes::from_static(b"null")),
+        })
+        .collect();
+    encode(Arguments::Json(&texts));
 }
 
-fn error(failure: &Failure) -> serde_json::Value {
+pub(super) fn error(failure: &Failure) -> serde_json::Value {
     json!({ "error": failure.text, "code": failure.code.as_str() })
 }
 
-fn text_of(value: serde_json::Value) -> JsonText {
+pub(super) fn text_of(value: &serde_json::Value) -> JsonText {
     JsonText::from_checked(value.to_string().into())
 }

@@ -1,14 +1,15 @@
 //! Finished frames, encoded once and shared by all who get them.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
-use broker_core::{Interest, Message, ports::GapReason};
+use broker_core::{Interest, Message, UserId, ports::GapReason};
 use broker_protocol::{native, ws::deflate};
 use bytes::{Bytes, BytesMut};
 
 use crate::{
     dialect::{Encoding, Framing},
     outbox::Outbox,
+    profile::Outgoing as Told,
     telemetry::Metrics,
 };
 
@@ -26,10 +27,15 @@ pub(super) struct Block<M> {
     framed: OnceCell<Box<Framed>>,
 }
 
-/// The messages as one framing has them, and as others do.
+/// The messages as those have them who share a framing and are of the same groups, and as others
+/// do.
 #[derive(Debug)]
 struct Framed {
     framing: Arc<Framing>,
+    /// What the messages come to in this framing.
+    told: Rc<[Told]>,
+    /// Of each message that is split, the group.
+    groups: Vec<usize>,
     bytes: Bytes,
     next: OnceCell<Box<Framed>>,
 }
@@ -46,7 +52,7 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         match outbox.encoding() {
             Encoding::Plain => self.plain(),
             Encoding::Deflated => self.deflated.get_or_init(|| compressor.compress(self.plain())),
-            Encoding::SocketIo(framing) => self.framed(framing),
+            Encoding::SocketIo(framing) => self.framed(framing, outbox, compressor.metrics),
         }
     }
 
@@ -54,18 +60,44 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         self.plain.get_or_init(|| self.encode(native::encode_message))
     }
 
-    fn framed(&self, framing: &Arc<Framing>) -> &Bytes {
+    fn framed(&self, framing: &Arc<Framing>, outbox: &Outbox, metrics: &Metrics) -> &Bytes {
         let mut place = &self.framed;
-        loop {
-            let framed = place.get_or_init(|| {
-                let bytes = self.encode(|message, out| framing.encode_message(message, out));
-                Box::new(Framed { framing: Arc::clone(framing), bytes, next: OnceCell::new() })
-            });
+        let mut told: Option<Rc<[Told]>> = None;
+        let mut groups = Vec::new();
+        while let Some(framed) = place.get() {
             if Arc::ptr_eq(&framed.framing, framing) {
-                return &framed.bytes;
+                if told.is_none() {
+                    groups = groups_of(&framed.told, outbox);
+                    told = Some(Rc::clone(&framed.told));
+                }
+                if framed.groups == groups {
+                    return &framed.bytes;
+                }
             }
             place = &framed.next;
         }
+        let told = told.unwrap_or_else(|| {
+            let told = self.told(framing, metrics);
+            groups = groups_of(&told, outbox);
+            told
+        });
+        let bytes = framed_bytes(framing, &told, &groups);
+        let framing = Arc::clone(framing);
+        let framed = Framed { framing, told, groups, bytes, next: OnceCell::new() };
+        &place.get_or_init(|| Box::new(framed)).bytes
+    }
+
+    /// What does not fit its template is told to nobody who sees it in this framing.
+    fn told(&self, framing: &Framing, metrics: &Metrics) -> Rc<[Told]> {
+        let told = self.messages.clone().filter_map(|message| {
+            let told = framing.told(message).inspect_err(|error| {
+                metrics.dropped("unfit", 1);
+                let channel = &message.channel;
+                tracing::warn!(%channel, %error, "a message does not fit its template");
+            });
+            told.ok()
+        });
+        told.collect()
     }
 
     fn encode(&self, encode: impl Fn(&Message, &mut BytesMut)) -> Bytes {
@@ -74,6 +106,29 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         self.messages.clone().for_each(|message| encode(message, &mut block));
         block.freeze()
     }
+}
+
+/// Which group of each message that is split the recipient is of; mostly none is.
+fn groups_of(told: &[Told], outbox: &Outbox) -> Vec<usize> {
+    let mut splits = told.iter().filter_map(|told| told.split.as_ref()).peekable();
+    if splits.peek().is_none() {
+        return Vec::new();
+    }
+    let id = outbox.id().to_string();
+    let subject = outbox.user().map_or(&*id, UserId::as_str);
+    splits.map(|split| split.pick(subject)).collect()
+}
+
+fn framed_bytes(framing: &Framing, told: &[Told], groups: &[usize]) -> Bytes {
+    let mut groups = groups.iter();
+    let mut block = BytesMut::new();
+    for told in told {
+        let group = told.split.as_ref().and_then(|_| groups.next()).copied().unwrap_or_default();
+        if let Some(emission) = told.emissions.get(group) {
+            framing.encode_emission(emission, &mut block);
+        }
+    }
+    block.freeze()
 }
 
 /// Word that messages may be missing.

@@ -192,6 +192,9 @@ impl Outbox {
 
     /// Queues a block and writes what the socket takes: the way of a message that came alone.
     pub(crate) fn deliver(&self, bytes: &Bytes, messages: u32) -> Pushed {
+        if bytes.is_empty() {
+            return Pushed::Taken;
+        }
         let mut queue = self.queue.lock();
         if queue.is_idle() {
             match self.socket.try_write_vectored(&[IoSlice::new(bytes)]) {
@@ -344,6 +347,10 @@ impl Queue {
     fn push(&mut self, outbox: &Outbox, bytes: Bytes, messages: u32) -> Pushed {
         if self.slow || self.sealed || self.failed {
             return Pushed::Closed;
+        }
+        // A client may be told nothing of a message.
+        if bytes.is_empty() {
+            return Pushed::Taken;
         }
         // Nobody may have tried to write yet: a batch, or a cork, may hold more than the limit.
         if self.is_over(bytes.len(), outbox.limit) {

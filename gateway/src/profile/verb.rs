@@ -91,6 +91,16 @@ pub(crate) struct Ack {
     scope: Arc<Scope>,
 }
 
+impl Failure {
+    /// Nothing is known of the event.
+    #[must_use]
+    pub(crate) fn unknown_event(event: &str) -> Self {
+        let text = format!("nothing is known of an event `{event}`");
+        let ack = Ack { templates: Arc::default(), scope: Arc::default() };
+        ack.failure(ErrorCode::UnknownCommand, text)
+    }
+}
+
 impl Verb {
     /// Decides what is done. Nothing of it has happened yet, and nothing of it is checked against
     /// the rules of namespaces.

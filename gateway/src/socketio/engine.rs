@@ -20,7 +20,7 @@ use broker_protocol::{
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{Mount, Registration, Sid, handshake::Handshake};
+use super::{Mount, Registration, Sid, events, handshake::Handshake};
 use crate::{
     connection::{Conversation, Deps, End, Step, close_code, farewell, read_some},
     dialect::{Dialect, SocketIo, closes_transport},
@@ -174,9 +174,7 @@ impl Engine {
 
     /// Does what the sessions want done, and lets the bytes go.
     fn settle(&mut self) {
-        for space in &mut self.spaces {
-            space.settle();
-        }
+        self.spaces.iter_mut().for_each(settle);
         self.outbox.flush();
         self.look_at_ends();
         let probing = self.spaces.iter_mut().filter_map(Conversation::take_probe).count();
@@ -268,7 +266,7 @@ impl Engine {
         match (body, found) {
             (Body::Connect { auth }, None) => self.enter(namespace, auth.as_ref()),
             (Body::Event { name, id, args }, Some(space)) if space.is_connected() => {
-                super::events::take(space, &name, id, &args);
+                events::take(space, &name, id, &args);
             }
             (Body::Ack { .. }, Some(space)) if space.is_connected() => {}
             (Body::Disconnect, Some(space)) => space.end_by_client(),
@@ -295,13 +293,16 @@ impl Engine {
             self.deps.metrics.connections.dec();
             self.decoder.set_max_message(self.mount.options.max_payload);
         }
+        let token = if framing.echo { None } else { self.handshake.token(&framing.face, auth) };
+        let id = ConnectionId(rand::random());
+        let socket = SocketIo::new(framing, id, auth.cloned());
         let mut space = Conversation::new(
             Arc::clone(&self.deps),
+            id,
             Box::new(self.wire.lane()),
             self.handshake.client(),
-            Dialect::SocketIo(Box::new(SocketIo::new(framing, auth.cloned()))),
+            Dialect::SocketIo(Box::new(socket)),
         );
-        let token = if self.mount.echo_events { None } else { self.handshake.token(auth) };
         space.connect(token, Acks::Transport);
         self.spaces.push(space);
     }
@@ -365,6 +366,20 @@ impl Drop for Engine {
     fn drop(&mut self) {
         if self.spaces.is_empty() {
             self.deps.metrics.connections.dec();
+        }
+    }
+}
+
+/// With what a client asked for, step by step.
+fn settle(space: &mut Conversation) {
+    loop {
+        space.settle();
+        let Dialect::SocketIo(socket) = space.dialect_mut() else { return };
+        let refused = socket.is_refused();
+        match socket.take_ready() {
+            Some(event) => events::go_on(space, event),
+            None if refused && space.end().is_none() => space.end_refused(),
+            None => return,
         }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
     let mut all = Router::new();
     for mount in mounts {
         let mut router = Router::new();
-        for path in &mount.options.paths {
+        for path in &mount.paths {
             let path = path.trim_end_matches('/');
             router = router.route(path, any(serve)).route(&format!("{path}/"), any(serve));
         }
@@ -191,8 +191,7 @@ impl Mount {
         }
         let headers = request.headers();
         self.admission.admit(headers).map_err(Refusal::Problem)?;
-        let token = self.admission.token(headers, request.uri());
-        Ok(Handshake::new(headers, transport, token))
+        Ok(Handshake::new(self, request, transport))
     }
 }
 

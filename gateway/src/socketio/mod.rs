@@ -13,6 +13,7 @@ mod handshake;
 mod http;
 mod polled;
 mod sid;
+mod snapshot;
 mod upgrade;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,24 +26,33 @@ use crate::{
     config::SocketIo as Options,
     connection::{Admission, Deps},
     dialect::Framing,
+    profile::Face,
 };
 pub(crate) use http::router;
 use polled::Polled;
 use sid::{Owner, Sid};
 
-/// What is served under the configured paths.
+/// What is served under some paths.
 #[derive(Debug)]
 pub(crate) struct Mount {
     admission: Arc<Admission>,
     /// As the admission's, but that sessions leave silence to the transport.
     deps: Arc<Deps>,
     options: Options,
+    paths: Vec<String>,
     /// Whether messages come back as they are, below Socket.IO.
     echo: bool,
-    echo_events: bool,
     framings: HashMap<(Namespace, Parser), Arc<Framing>>,
     owner: Owner,
     polled: Arc<DashMap<Sid, Arc<Polled>>>,
+}
+
+/// Where clients come, and who serves them in which namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) paths: Vec<String>,
+    pub(crate) faces: Vec<(Namespace, Arc<Face>)>,
+    pub(crate) echo: Echo,
 }
 
 /// What conformance suites want back.
@@ -68,29 +78,30 @@ impl Mount {
         admission: Arc<Admission>,
         deps: Arc<Deps>,
         options: Options,
-        echo: Echo,
+        site: Site,
         node: &NodeId,
     ) -> Self {
+        let Site { paths, faces, echo } = site;
         let mut framings = HashMap::new();
-        for namespace in &options.namespaces {
+        for (namespace, face) in faces {
             for parser in [Parser::Json, Parser::MsgPack] {
-                let echo = echo == Echo::Events;
-                let framing = Framing { namespace: namespace.0.clone(), parser, echo };
-                framings.insert((namespace.0.clone(), parser), Arc::new(framing));
+                let framing = Framing {
+                    namespace: namespace.clone(),
+                    parser,
+                    face: Arc::clone(&face),
+                    echo: echo == Echo::Events,
+                };
+                framings.insert((namespace.clone(), parser), Arc::new(framing));
             }
         }
-        let polled = Arc::new(DashMap::new());
-        let (echo, echo_events) = (echo == Echo::Messages, echo == Echo::Events);
-        Self {
-            admission,
-            deps,
-            options,
-            echo,
-            echo_events,
-            framings,
-            owner: Owner::of(node),
-            polled,
-        }
+        let (owner, polled) = (Owner::of(node), Arc::new(DashMap::new()));
+        let echo = echo == Echo::Messages;
+        Self { admission, deps, options, paths, echo, framings, owner, polled }
+    }
+
+    /// Who serves clients here.
+    fn faces(&self) -> impl Iterator<Item = &Face> {
+        self.framings.values().map(|framing| &*framing.face)
     }
 
     /// How a namespace's clients are written to; `None` if there is no such namespace.

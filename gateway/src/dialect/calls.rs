@@ -1,0 +1,114 @@
+//! What a client's events ask for, step by step.
+
+use std::collections::VecDeque;
+
+use broker_core::{Data, ErrorCode, session::Outgoing};
+use broker_protocol::socketio::AckId;
+use serde_json::json;
+
+use super::socketio::text_of;
+use crate::profile::{Ack, Action, Call, Emission};
+
+/// The events under way. Mostly there are none, and then this is small.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    next: u64,
+    /// Each with the number of the command that it waits for.
+    waiting: Vec<(u64, Event)>,
+    /// Those whose command has succeeded.
+    ready: VecDeque<Event>,
+}
+
+/// An event of a client's, or its coming.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Who wants to know what comes of it, and how that is told.
+    pub(crate) ack: Option<(AckId, Ack)>,
+    /// What is still to be done, in this order.
+    pub(crate) actions: VecDeque<Action>,
+    /// What a service replied, or what the last publish came to.
+    pub(crate) reply: Option<Data>,
+    /// The request that is under way.
+    call: Option<Box<Call>>,
+}
+
+/// What the client is to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) emission: Option<Emission>,
+    pub(crate) ack: Option<(AckId, Vec<Data>)>,
+}
+
+impl Event {
+    pub(crate) fn new(ack: Option<(AckId, Ack)>, actions: Vec<Action>) -> Self {
+        Self { ack, actions: actions.into(), reply: None, call: None }
+    }
+}
+
+impl Calls {
+    /// The event waits for a command: the number that this is to have.
+    pub(crate) fn wait(&mut self, mut event: Event, call: Option<Box<Call>>) -> u64 {
+        self.next += 1;
+        event.call = call;
+        self.waiting.push((self.next, event));
+        self.next
+    }
+
+    /// An event that goes on.
+    pub(crate) fn take_ready(&mut self) -> Option<Event> {
+        let event = self.ready.pop_front();
+        if event.is_none() {
+            self.ready = VecDeque::new();
+        }
+        event
+    }
+
+    /// A command has come to this. With the first that fails, its event ends.
+    pub(crate) fn settle(&mut self, number: u64, body: &Outgoing) -> Settled {
+        let Some(index) = self.waiting.iter().position(|(it, _)| *it == number) else {
+            return Settled::default();
+        };
+        let (_, mut event) = self.waiting.swap_remove(index);
+        let call = event.call.take();
+        match outcome(body) {
+            Ok(reply) => {
+                let emission = call.zip(reply.as_ref()).map(|(call, reply)| call.replied(reply));
+                event.reply = reply.or(event.reply);
+                self.ready.push_back(event);
+                Settled { emission: fitting(emission), ack: None }
+            }
+            Err((code, text)) => {
+                let emission = call.map(|call| call.failed(code, &text));
+                let ack = event.ack.map(|(id, ack)| (id, ack.failed(code, &text)));
+                Settled { emission: fitting(emission), ack }
+            }
+        }
+    }
+}
+
+fn fitting<E: std::fmt::Display>(
+    emission: Option<Result<Option<Emission>, E>>,
+) -> Option<Emission> {
+    emission?.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a reply does not fit the profile's template");
+        None
+    })
+}
+
+fn outcome(body: &Outgoing) -> Result<Option<Data>, (ErrorCode, String)> {
+    match body {
+        Outgoing::Error(failure) => Err((failure.code, failure.text.to_string())),
+        Outgoing::Answer { data } => Ok(Some(data.clone())),
+        Outgoing::Published { message, accepted } => {
+            let mut reply = json!({ "ok": true, "id": message.as_str() });
+            if let Some(position) = &accepted.position {
+                reply["position"] = position.to_string().into();
+            }
+            if accepted.duplicate {
+                reply["duplicate"] = true.into();
+            }
+            Ok(Some(Data::Json(text_of(&reply))))
+        }
+        _ => Ok(None),
+    }
+}
