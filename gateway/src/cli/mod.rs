@@ -32,6 +32,7 @@ use crate::config::{
 use crate::profile::Profile;
 
 /// What the command line asks for.
+#[derive(Debug)]
 pub(crate) enum Invocation {
     /// To run a gateway: `serve` or, with [`Config::dev`], `dev`.
     Gateway(Box<Config>, Vec<Profile>),

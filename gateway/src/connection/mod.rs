@@ -19,7 +19,7 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId,
+    CloseCode, ConnectionId, Timestamp,
     ports::{Bus, Roster},
     session::{Acks, Now, Request, Rules, Token},
 };
@@ -307,7 +307,7 @@ pub(crate) fn read_some(socket: &dyn Socket, take: impl FnOnce(&mut [u8])) -> io
 }
 
 fn count_control_frame(conversation: &mut Conversation, budget: &mut ControlBudget, now: Now) {
-    if !budget.take(now.instant.into(), conversation.deps.wire.control_frames_per_second) {
+    if !budget.take(now.wall, conversation.deps.wire.control_frames_per_second) {
         conversation.session.handle_close(CloseCode::Policy);
     }
 }
@@ -321,20 +321,19 @@ pub(crate) fn close_code(error: ws::WsError) -> CloseCode {
     }
 }
 
-/// Control frames that a client has sent in the current second.
+/// Control frames that a client has sent in the current second of the wall clock.
 #[derive(Debug, Default)]
 struct ControlBudget {
-    second: Option<Instant>,
+    second: u32,
     used: u32,
 }
 
 impl ControlBudget {
-    fn take(&mut self, now: Instant, limit: u32) -> bool {
-        if self
-            .second
-            .is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1))
-        {
-            (self.second, self.used) = (Some(now), 0);
+    fn take(&mut self, now: Timestamp, limit: u32) -> bool {
+        // Only that it changes matters.
+        let second = (now.0 / 1000) as u32;
+        if second != self.second {
+            (self.second, self.used) = (second, 0);
         }
         self.used += 1;
         self.used <= limit

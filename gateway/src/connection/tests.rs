@@ -304,3 +304,9 @@ async fn what_a_few_bytes_inflate_to_counts_toward_a_turn() {
     assert!(turns >= 3, "{turns}");
     assert!(!task.is_finished());
 }
+
+/// With what the runtime adds, 104 bytes, a task is rounded up to a multiple of 128.
+#[test]
+fn the_task_of_a_connection_fits_in_512_bytes() {
+    assert!(size_of::<Connection>() + 104 <= 512, "{}", size_of::<Connection>());
+}

@@ -49,8 +49,8 @@ const DEFAULT: &str = include_str!("../../assets/default-profile.toml");
 /// What problems with it are said to be in.
 const DEFAULT_NAME: &str = "default-profile.toml";
 
-/// How an application's clients are served. It has no `Debug`: what it brings to the configuration
-/// may hold secrets.
+/// How an application's clients are served. What it brings to the configuration may hold secrets,
+/// and is not in its debug output.
 pub(crate) struct Profile {
     /// Where Socket.IO clients connect.
     pub(crate) socketio: Vec<SocketIoMount>,
@@ -81,6 +81,12 @@ pub(crate) struct WebSocketMount {
     pub(crate) dialect: Dialect,
     /// The face; `None` for the native dialect.
     pub(crate) face: Option<Arc<Face>>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Profile").field("faces", &self.faces.keys()).finish_non_exhaustive()
+    }
 }
 
 impl Profile {
