@@ -1,5 +1,6 @@
 //! The composition root: the only place that sees everything. It builds, spawns and drains.
 
+mod internal;
 mod servers;
 mod settings;
 mod signals;
@@ -11,7 +12,7 @@ use broker_core::{NodeId, history::Queue, retained::Bounds};
 use tokio::task::JoinSet;
 
 use crate::{
-    api::{self, Turns},
+    api::{self, Door, Turns},
     auth::{ApiKeys, Verifier},
     backends,
     canary::{self, Verdict},
@@ -28,10 +29,11 @@ use crate::{
     queue::Acknowledgements,
     register,
     roster::{self, Tools},
-    socketio::Mount,
+    socketio::{Forwarder, Mount},
     telemetry::{Metrics, Tracing},
     wheel::Wheel,
 };
+use internal::Internal;
 use servers::Listeners;
 
 /// Where a gateway listens, once it does.
@@ -86,8 +88,10 @@ pub(crate) async fn run(
     if let Some(bug) = config.sabotage {
         backends = bug.spoil(backends);
     }
+    let internal = Internal::bind(&config, profiles).await?;
+    let door = internal.as_ref().map(|internal| internal.door.clone());
     let (gateway, Writers { directory, members }) =
-        Gateway::build((&config, profiles), &node, &backends)?;
+        Gateway::build((&config, profiles), &node, &backends, door)?;
     let Backends { events, inbox, presence, roster, closer, .. } = backends;
     let mut background = gateway.spawn();
     let lease = background.spawn(directory.run(settings::lease_times(&config)));
@@ -95,7 +99,7 @@ pub(crate) async fn run(
     gateway.fan_out(events, &mut background);
     background.spawn(api::serve_inbox(inbox, Arc::clone(&gateway.api)));
 
-    let servers = listeners.serve(&config, &gateway)?;
+    let servers = listeners.serve(&config, &gateway, internal)?;
     started(&servers.started);
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");
 
@@ -108,7 +112,10 @@ pub(crate) async fn run(
         }
     };
     let going = async {
-        drain(&gateway.admission, &config.drain, &gateway.metrics).await;
+        tokio::join!(
+            drain(&gateway.admission, &config.drain, &gateway.metrics),
+            gateway.send_away_the_carried(&config),
+        );
         servers.stop().await;
         if let Some(members) = members {
             members.abort();
@@ -137,6 +144,8 @@ pub(crate) async fn run(
 struct Gateway {
     admission: Arc<Admission>,
     socketio: Vec<Arc<Mount>>,
+    /// Of Socket.IO, in a cluster.
+    forwarder: Option<Arc<Forwarder>>,
     api: Arc<api::Deps>,
     probes: Arc<Probes>,
     metrics: Arc<Metrics>,
@@ -154,6 +163,7 @@ impl Gateway {
         (config, profiles): (&Config, &[Profile]),
         node: &NodeId,
         backends: &Backends,
+        door: Option<Door>,
     ) -> Result<(Self, Writers), StartError> {
         let (bus, presence, roster) = (&backends.bus, &backends.presence, &backends.roster);
         let metrics = settings::metrics(config)?;
@@ -216,13 +226,21 @@ impl Gateway {
             api_keys: Arc::new(ApiKeys::new(&config.auth.api_keys)),
             verifier,
             tracing: Arc::clone(&tracing),
+            door,
             node: node.clone(),
         });
         let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
         let admission = Arc::new(settings::admission(config, deps));
-        let socketio = settings::socketio(config, profiles, &admission, node);
+        let forwarder = api.door.as_ref().map(|_| settings::forwarder(config, &api, &admission));
+        let socketio = settings::socketio((config, profiles), &admission, forwarder.as_ref(), node);
         let writers = Writers { directory: writer, members };
-        Ok((Self { admission, socketio, api, probes, metrics, tracing }, writers))
+        Ok((Self { admission, socketio, forwarder, api, probes, metrics, tracing }, writers))
+    }
+
+    async fn send_away_the_carried(&self, config: &Config) {
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.drain(&config.drain).await;
+        }
     }
 
     /// What goes on beside the connections.

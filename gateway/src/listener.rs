@@ -2,9 +2,13 @@
 //!
 //! `axum::serve` knows no time limit for request headers, so the loop is our own.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -46,8 +50,8 @@ impl Server {
                 () = server.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    server.tasks.spawn(Arc::clone(&server).serve(stream));
+                Ok((stream, peer)) => {
+                    server.tasks.spawn(Arc::clone(&server).serve(stream, peer));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -57,32 +61,37 @@ impl Server {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         if let Err(error) = prepare(&stream, self.silence) {
             tracing::trace!(%error, "the client was gone at once");
             return;
         }
         match &self.tls {
             // Boxed, or those without TLS would pay for its room too.
-            Some(tls) => Box::pin(self.serve_tls(tls, stream)).await,
-            None => self.serve_http(stream).await,
+            Some(tls) => Box::pin(self.serve_tls(tls, stream, peer)).await,
+            None => self.serve_http(stream, peer).await,
         }
     }
 
-    async fn serve_tls(&self, tls: &TlsAcceptor, stream: TcpStream) {
+    async fn serve_tls(&self, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) {
         match time::timeout(self.header_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_http(stream).await,
+            Ok(Ok(stream)) => self.serve_http(stream, peer).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
     }
 
-    async fn serve_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+    ) {
         let router = self.router.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let router = router.clone();
             async move {
-                let request: Request = request.map(Body::new);
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(ConnectInfo(peer));
                 Ok::<_, Infallible>(
                     router.oneshot(request).await.unwrap_or_else(|never| match never {}),
                 )

@@ -44,7 +44,8 @@ pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
             // At once: it takes no waiting, and must not wait for requests that themselves wait
             // for the answers of gateways.
             QuestionKind::Gateway => {
-                let answer = peers::answer(&question.body, &deps.hub, &deps.node);
+                let answer =
+                    peers::answer(&question.body, &deps.hub, deps.door.as_ref(), &deps.node);
                 question.answer(answer);
             }
             QuestionKind::Api { .. } if under_way.len() >= CONCURRENCY => {

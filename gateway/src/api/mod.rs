@@ -4,7 +4,7 @@
 //! 2. [`history`]: what was published before; [`snapshot`]: the newest of many channels; [`queue`]:
 //!    what waits for users who are away.
 //! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster.
-//! 4. [`peers`]: what gateways ask each other for these.
+//! 4. [`peers`]: what gateways ask each other for these; [`door`]: where requests are handed over.
 //! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
 //!    clients without WebSocket ask of their connections.
 //! 6. [`openapi`]: the specification, made from the code. What can go wrong is a
@@ -14,6 +14,7 @@ mod caller;
 mod channels;
 mod commands;
 mod connections;
+mod door;
 mod history;
 mod idempotency;
 mod inbox;
@@ -38,9 +39,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub(crate) use commands::{Pass, router as commands_router};
+pub(crate) use door::{Door, DoorKey};
 pub(crate) use history::Turns;
 pub(crate) use inbox::serve as serve_inbox;
-pub(crate) use peers::superseded;
+pub(crate) use peers::{ask_for_door, superseded};
 pub(crate) use routes::{Payload, router};
 
 use crate::{
@@ -81,6 +83,8 @@ pub(crate) struct Deps {
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) tracing: Arc<Tracing>,
+    /// Where other gateways hand over requests to this one.
+    pub(crate) door: Option<Door>,
     pub(crate) node: NodeId,
 }
 

@@ -5,12 +5,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use broker_core::{CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId, ports::BusError};
+use broker_core::{
+    CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId,
+    ports::{Bus, BusError},
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Coverage, Deps};
+use super::{Coverage, Deps, Door};
 use crate::{
     hub::Hub,
     problem::Problem,
@@ -21,7 +24,7 @@ const VERSION: u8 = 1;
 /// How long other gateways may take.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A question to other gateways; all but the last to every one.
+/// A question to other gateways; most to every one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(super) enum Ask {
@@ -35,6 +38,8 @@ pub(super) enum Ask {
     HandIn { connection: String, key: CommandKey, commands: String },
     /// End these connections, if you have them: others have resumed their sessions.
     Supersede { connections: Vec<String> },
+    /// Where, and with what key, requests are handed over to you.
+    Door,
 }
 
 /// Which channels are asked for.
@@ -104,6 +109,8 @@ pub(super) enum Content {
     },
     Closed(u64),
     HandedIn(HandedIn),
+    /// `None`: nowhere.
+    Door(Option<Door>),
     /// The question is of a version that this gateway does not know.
     NotUnderstood,
 }
@@ -114,16 +121,16 @@ pub(super) const fn close_code(reconnect: bool) -> CloseCode {
 }
 
 /// This gateway's answer.
-pub(super) fn answer(question: &[u8], hub: &Hub, node: &NodeId) -> Bytes {
+pub(super) fn answer(question: &[u8], hub: &Hub, door: Option<&Door>, node: &NodeId) -> Bytes {
     let answer = match serde_json::from_slice::<Envelope<Ask>>(question) {
-        Ok(Envelope { v: VERSION, content: ask }) => reply(ask, hub),
+        Ok(Envelope { v: VERSION, content: ask }) => reply(ask, hub, door),
         Ok(_) | Err(_) => Content::NotUnderstood,
     };
     let reply = Reply { node: node.to_string(), answer };
     super::json(&Envelope { v: VERSION, content: reply }).into()
 }
 
-fn reply(ask: Ask, hub: &Hub) -> Content {
+fn reply(ask: Ask, hub: &Hub, door: Option<&Door>) -> Content {
     match ask {
         Ask::Channels(wanted) => {
             let interests = hub.subscriptions();
@@ -155,6 +162,7 @@ fn reply(ask: Ask, hub: &Hub) -> Content {
             let handed_in = connection.map(|id| hand_in(hub, id, &key, &commands));
             Content::HandedIn(handed_in.unwrap_or(HandedIn::Refused))
         }
+        Ask::Door => Content::Door(door.cloned()),
     }
 }
 
@@ -202,6 +210,20 @@ pub(crate) fn superseded(connections: &[ConnectionId]) -> Bytes {
     super::json(&Envelope { v: VERSION, content: Ask::Supersede { connections } }).into()
 }
 
+/// Where requests are handed over to another gateway; `None` if there is no such gateway, or it
+/// takes none.
+///
+/// # Errors
+/// The bus is away, or the gateway did not answer in time.
+pub(crate) async fn ask_for_door(bus: &dyn Bus, node: NodeId) -> Result<Option<Door>, BusError> {
+    let question = super::json(&Envelope { v: VERSION, content: Ask::Door }).into();
+    let answer = bus.ask_gateway(node, question, WAIT).await?;
+    Ok(answer.and_then(|answer| match read(&answer)?.answer {
+        Content::Door(door) => door,
+        _ => None,
+    }))
+}
+
 /// What came back from a question.
 #[derive(Debug)]
 pub(super) struct Round {
@@ -237,7 +259,9 @@ pub(super) async fn ask(deps: &Deps, ask: &Ask) -> Round {
     let expected = known.as_ref().map_or(usize::MAX, BTreeSet::len);
     let (answers, bus) = match deps.bus.ask_gateways(question.clone(), expected, WAIT).await {
         Ok(answers) => (answers, Ok(())),
-        Err(error) => (vec![answer(&question, &deps.hub, &deps.node)], Err(error)),
+        Err(error) => {
+            (vec![answer(&question, &deps.hub, deps.door.as_ref(), &deps.node)], Err(error))
+        }
     };
     let replies: Vec<Reply> = answers.iter().filter_map(|answer| read(answer)).collect();
     let missing: Vec<String> = known

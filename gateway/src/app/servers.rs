@@ -6,7 +6,7 @@ use axum::{Router, middleware, response::Response};
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Gateway, StartError, Started};
+use super::{Gateway, StartError, Started, internal::Internal};
 use crate::{
     api,
     config::Config,
@@ -18,6 +18,8 @@ use crate::{
 
 /// How long requests under way may take to end, once the gateway is drained.
 const LAST_REQUESTS: Duration = Duration::from_secs(2);
+/// What a gateway that forwards a request adds to its headers, in bytes.
+const FORWARDED_HEADERS: usize = 1024;
 
 /// Sockets that are bound, so that a start fails before anything else is touched.
 pub(super) struct Listeners {
@@ -42,8 +44,13 @@ impl Listeners {
     }
 
     /// Clients and, where it is public, the API on the public listeners; health, metrics and the
-    /// API on the admin listener.
-    pub(super) fn serve(self, config: &Config, gateway: &Gateway) -> Result<Servers, StartError> {
+    /// API on the admin listener; what other gateways forward, at the door.
+    pub(super) fn serve(
+        self,
+        config: &Config,
+        gateway: &Gateway,
+        internal: Option<Internal>,
+    ) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
         let mut public = connection::router(&gateway.admission, &config.http.paths)
             .merge(fallback::router(&gateway.admission, &gateway.api))
@@ -73,6 +80,12 @@ impl Listeners {
             tokio::spawn(server(public.clone(), tls.clone()).run(listener));
         }
         tokio::spawn(server(admin, None).run(self.admin));
+        if let Some(Internal { listener, door }) = internal {
+            let routes = socketio::door(door.key, socketio::router(&gateway.socketio));
+            let mut server = server(routes, None);
+            server.max_header_bytes += FORWARDED_HEADERS;
+            tokio::spawn(server.run(listener));
+        }
         Ok(Servers { started, requests, stop })
     }
 }

@@ -13,11 +13,12 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::{
-    config::{Config, SpaceName},
+    api,
+    config::{Config, SocketIo, SpaceName},
     connection::{Admission, Deps, WireLimits},
     directory::LeaseTimes,
     profile::Profile,
-    socketio::{Echo, Mount, Site},
+    socketio::{Echo, ForwardLimits, Forwarder, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
@@ -93,9 +94,9 @@ pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {
 
 /// Socket.IO: its transport sees to silence, the sessions in it do not.
 pub(super) fn socketio(
-    config: &Config,
-    profiles: &[Profile],
+    (config, profiles): (&Config, &[Profile]),
     admission: &Arc<Admission>,
+    forwarder: Option<&Arc<Forwarder>>,
     node: &NodeId,
 ) -> Vec<Arc<Mount>> {
     let deps = &admission.deps;
@@ -104,9 +105,15 @@ pub(super) fn socketio(
     let deps = Arc::new(Deps { rules, ..(**deps).clone() });
     let mount = |site| {
         let (admission, deps) = (Arc::clone(admission), Arc::clone(&deps));
-        Arc::new(Mount::new(admission, deps, config.socketio.clone(), site, node))
+        let mount = Mount::new(admission, deps, config.socketio.clone(), site, node);
+        Arc::new(mount.with_forwarder(forwarder.cloned()))
     };
     sites(config, profiles).into_iter().map(mount).collect()
+}
+
+/// Whether there is anywhere that Socket.IO is served.
+pub(super) fn serves_socketio(config: &Config, profiles: &[Profile]) -> bool {
+    sites(config, profiles).iter().any(|site| !site.paths.is_empty())
 }
 
 /// Where profiles say; without any that does, where the configuration says, with the built-in one.
@@ -137,6 +144,22 @@ fn sites(config: &Config, profiles: &[Profile]) -> Vec<Site> {
     }
     let below = Site { paths: vec!["/engine.io".to_owned()], echo: Echo::Messages, ..site.clone() };
     vec![site, below]
+}
+
+/// The way to Socket.IO sessions at other gateways.
+pub(super) fn forwarder(config: &Config, api: &api::Deps, admission: &Admission) -> Arc<Forwarder> {
+    let SocketIo { ping_interval, ping_timeout, upgrade_timeout, .. } = &config.socketio;
+    // By then, the other gateway has given the client up.
+    let silence = 2 * (*ping_interval + *ping_timeout);
+    let limits = ForwardLimits {
+        at_once: admission.max_connections,
+        answer: silence,
+        upgrade: *upgrade_timeout,
+        silence,
+        idle: config.http.header_timeout / 2,
+    };
+    let metrics = Arc::clone(&admission.deps.metrics);
+    Arc::new(Forwarder::new(Arc::clone(&api.presence), Arc::clone(&api.bus), metrics, limits))
 }
 
 /// As many connections as there may be open files, less some for everything else.

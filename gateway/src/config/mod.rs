@@ -29,7 +29,7 @@ pub(crate) use sections::{
     auth::{Algorithm, ApiKeyEntry, Auth, Claims, Key, Scope},
     cluster::{Nats, Presence, Redis},
     history::HistoryStorage,
-    http::{AllowedOrigins, Http},
+    http::{AllowedOrigins, HostPort, Http},
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
     session::Session,

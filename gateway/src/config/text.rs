@@ -123,6 +123,28 @@ pub(crate) mod address {
     }
 }
 
+/// For `#[serde(with)]`: a socket address, or none.
+pub(crate) mod optional_address {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// Reads `IP:PORT`.
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        address::deserialize(from).map(Some)
+    }
+
+    /// Writes `IP:PORT`, or nothing.
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<SocketAddr>,
+        into: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(SocketAddr::to_string).serialize(into)
+    }
+}
+
 /// For `#[serde(with)]`: a list of socket addresses.
 pub(crate) mod addresses {
     use std::net::SocketAddr;

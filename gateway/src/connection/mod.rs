@@ -31,7 +31,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 pub(crate) use client::{Client, Transport};
-pub(crate) use upgrade::{Admission, accept_plain, router, upgrade};
+pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade};
 
 use crate::{
     auth::Verifier,

@@ -281,7 +281,7 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 /// Takes the upgraded connection apart: what is left of hyper is dropped here, buffers and all.
-async fn raw_socket(upgrade: OnUpgrade) -> Option<(Box<dyn Socket>, Bytes)> {
+pub(crate) async fn raw_socket(upgrade: OnUpgrade) -> Option<(Box<dyn Socket>, Bytes)> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router, body,
+    Json, Router,
+    body::{self, HttpBody as _},
     extract::{Query, Request, State},
     http::{Method, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -14,7 +15,15 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{self, Instant};
 
-use super::{Mount, Sid, engine::Engine, handshake::Handshake, polled::Polled, upgrade};
+use super::{
+    Mount, Sid,
+    engine::Engine,
+    forward::{self, Forwarder, NotForwarded},
+    handshake::Handshake,
+    polled::Polled,
+    sid::Owner,
+    upgrade,
+};
 use crate::{
     connection::{self, Transport, accept_plain},
     problem::Problem,
@@ -65,17 +74,17 @@ async fn serve(State(mount): State<Arc<Mount>>, request: Request) -> Response {
     let Ok(Query(parameters)) = Query::<Parameters>::try_from_uri(request.uri()) else {
         return Refusal::BadRequest("Bad request").into_response();
     };
+    if forward::is_forwarded(&request) && parameters.sid.is_none() {
+        return Refusal::BadRequest("Bad request").into_response();
+    }
     let upgrade = request.headers().contains_key(header::UPGRADE);
     if upgrade && parameters.eio.is_none() && parameters.transport.is_none() {
         let admission = State(Arc::clone(&mount.admission));
         return connection::upgrade(admission, request).await.into_response();
     }
-    let outcome = match (parameters.transport.as_deref(), &parameters.sid) {
-        (Some("polling"), None) => mount.open(&parameters, request).await,
-        (Some("polling"), Some(sid)) => mount.poll(sid, request).await,
-        (Some("websocket"), None) => mount.open_websocket(&parameters, request),
-        (Some("websocket"), Some(sid)) => mount.upgrade(sid, request),
-        _ => Err(Refusal::UnknownTransport),
+    let outcome = match mount.elsewhere(&parameters, &request) {
+        Some((forwarder, owner)) => mount.forward(forwarder, owner, request).await,
+        None => mount.serve(&parameters, request).await,
     };
     outcome.unwrap_or_else(|refusal| {
         mount.admission.deps.metrics.handshake(refusal.name());
@@ -84,6 +93,47 @@ async fn serve(State(mount): State<Arc<Mount>>, request: Request) -> Response {
 }
 
 impl Mount {
+    async fn serve(
+        self: &Arc<Self>,
+        parameters: &Parameters,
+        request: Request,
+    ) -> Result<Response, Refusal> {
+        match (parameters.transport.as_deref(), &parameters.sid) {
+            (Some("polling"), None) => self.open(parameters, request).await,
+            (Some("polling"), Some(sid)) => self.poll(sid, request).await,
+            (Some("websocket"), None) => self.open_websocket(parameters, request),
+            (Some("websocket"), Some(sid)) => self.upgrade(sid, request),
+            _ => Err(Refusal::UnknownTransport),
+        }
+    }
+
+    /// At which other gateway the session of a request is. What was forwarded already ends here.
+    fn elsewhere(
+        &self,
+        parameters: &Parameters,
+        request: &Request,
+    ) -> Option<(&Arc<Forwarder>, Owner)> {
+        let forwarder = self.forwarder.as_ref()?;
+        let owner = parameters.sid.as_ref()?.parse::<Sid>().ok()?.owner();
+        let ends_here = owner == self.owner
+            || request.method() == Method::OPTIONS
+            || forward::is_forwarded(request);
+        (!ends_here).then_some((forwarder, owner))
+    }
+
+    async fn forward(
+        &self,
+        forwarder: &Arc<Forwarder>,
+        owner: Owner,
+        request: Request,
+    ) -> Result<Response, Refusal> {
+        // The other gateway would refuse it too, but before it has taken it all.
+        if request.body().size_hint().lower() > self.options.max_payload as u64 {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(forwarder.forward(owner, request).await?)
+    }
+
     /// A session over HTTP long polling.
     async fn open(
         self: &Arc<Self>,
@@ -192,6 +242,18 @@ impl Mount {
         let headers = request.headers();
         self.admission.admit(headers).map_err(Refusal::Problem)?;
         Ok(Handshake::new(self, request, transport))
+    }
+}
+
+impl From<NotForwarded> for Refusal {
+    fn from(why: NotForwarded) -> Self {
+        let (status, code) = match why {
+            NotForwarded::Unknown => return Self::UnknownSession,
+            NotForwarded::Unreachable => (StatusCode::BAD_GATEWAY, "session_unreachable"),
+            NotForwarded::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "session_unreachable"),
+            NotForwarded::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        };
+        Self::Problem(Problem::http(status, code, why.to_string()).retryable())
     }
 }
 

@@ -5,10 +5,11 @@
 //!    [`Conversation`](crate::connection::Conversation) for each namespace.
 //! 3. [`events`]: what a client's events ask for.
 //! 4. [`polled`] and [`upgrade`]: sessions over HTTP long polling, and their way to WebSocket;
-//!    [`sid`]: by which name they are found.
+//!    [`sid`]: by which name they are found. [`forward`]: those that are at another gateway.
 
 mod engine;
 mod events;
+mod forward;
 mod handshake;
 mod http;
 mod polled;
@@ -28,6 +29,7 @@ use crate::{
     dialect::Framing,
     profile::Face,
 };
+pub(crate) use forward::{Forwarder, Limits as ForwardLimits, door};
 pub(crate) use http::router;
 use polled::Polled;
 use sid::{Owner, Sid};
@@ -44,6 +46,8 @@ pub(crate) struct Mount {
     echo: bool,
     framings: HashMap<(Namespace, Parser), Arc<Framing>>,
     owner: Owner,
+    /// To other gateways, in a cluster.
+    forwarder: Option<Arc<Forwarder>>,
     polled: Arc<DashMap<Sid, Arc<Polled>>>,
 }
 
@@ -95,13 +99,18 @@ impl Mount {
             }
         }
         let (owner, polled) = (Owner::of(node), Arc::new(DashMap::new()));
-        let echo = echo == Echo::Messages;
-        Self { admission, deps, options, paths, echo, framings, owner, polled }
+        let (echo, forwarder) = (echo == Echo::Messages, None);
+        Self { admission, deps, options, paths, echo, framings, owner, forwarder, polled }
     }
 
     /// Who serves clients here.
     fn faces(&self) -> impl Iterator<Item = &Face> {
         self.framings.values().map(|framing| &*framing.face)
+    }
+
+    /// The same, in a cluster.
+    pub(crate) fn with_forwarder(self, forwarder: Option<Arc<Forwarder>>) -> Self {
+        Self { forwarder, ..self }
     }
 
     /// How a namespace's clients are written to; `None` if there is no such namespace.

@@ -3,6 +3,7 @@
 //! Labels hold only values from closed sets: configured namespaces, codes, reasons. A user, channel
 //! or event in a label would let clients fill the memory of whoever stores them.
 
+mod forwarding;
 mod history;
 mod presence;
 mod retained;
@@ -23,6 +24,7 @@ use prometheus::{
 };
 
 use crate::hub::Hub;
+use forwarding::ForwardingMetrics;
 use history::HistoryMetrics;
 pub(crate) use presence::PresenceMetrics;
 pub(crate) use retained::Load;
@@ -63,6 +65,7 @@ pub(crate) struct Metrics {
     gaps: IntCounterVec,
     pub(crate) history: HistoryMetrics,
     pub(crate) sessions: SessionMetrics,
+    pub(crate) forwarding: ForwardingMetrics,
     slow_clients: IntCounter,
     canary: IntGauge,
     canary_latency: Histogram,
@@ -129,10 +132,8 @@ impl Metrics {
             )?,
             history: HistoryMetrics::new(&make)?,
             sessions: SessionMetrics::new(&make)?,
-            slow_clients: make.counter(
-                "slow_client_disconnects_total",
-                "Connections closed because their queue was full.",
-            )?,
+            forwarding: ForwardingMetrics::new(&make)?,
+            slow_clients: make.counter("slow_client_disconnects_total", "Connections closed because their queue was full.")?,
             canary: make.gauge("canary_up", "Whether the last canary message came back through bus and fan-out.")?,
             canary_latency: make.histogram("canary_latency_seconds", "How long the canary message took.")?,
             store_up: make.gauge("store_up", "Whether the last call to the store of connections succeeded.")?,

@@ -227,11 +227,11 @@ async fn a_question_of_another_version_is_not_understood() {
     for question in
         [r#"{"v":2,"ask":"channels","limit":1}"#, r#"{"v":1,"ask":"weather"}"#, "nonsense"]
     {
-        let answer = peers::answer(question.as_bytes(), &hub, &node);
+        let answer = peers::answer(question.as_bytes(), &hub, None, &node);
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer, json!({"v": 1, "node": "a", "answer": "not_understood"}), "{question}");
     }
     let newer = r#"{"v":1,"ask":"channels","limit":1,"colour":"red"}"#;
-    let answer = peers::answer(newer.as_bytes(), &hub, &node);
+    let answer = peers::answer(newer.as_bytes(), &hub, None, &node);
     assert!(std::str::from_utf8(&answer).unwrap().contains("list"));
 }

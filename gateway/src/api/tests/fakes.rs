@@ -122,7 +122,7 @@ impl Bus for TestBus {
             return ready(Err(BusError::Unavailable)).boxed();
         }
         let gateways = self.gateways.lock();
-        let answers = gateways.iter().map(|(node, hub)| peers::answer(&question, hub, node));
+        let answers = gateways.iter().map(|(node, hub)| peers::answer(&question, hub, None, node));
         ready(Ok(answers.take(expected).collect())).boxed()
     }
 
@@ -137,7 +137,7 @@ impl Bus for TestBus {
         }
         let gateways = self.gateways.lock();
         let asked = gateways.iter().find(|(known, _)| *known == node);
-        let answer = asked.map(|(node, hub)| peers::answer(&question, hub, node));
+        let answer = asked.map(|(node, hub)| peers::answer(&question, hub, None, node));
         ready(Ok(answer)).boxed()
     }
 

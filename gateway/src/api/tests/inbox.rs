@@ -125,6 +125,7 @@ async fn the_embedded_bus_carries_messages_and_questions() {
         api_keys: Arc::clone(&cluster.deps.api_keys),
         verifier: Arc::clone(&cluster.deps.verifier),
         tracing: Arc::clone(&cluster.deps.tracing),
+        door: None,
         node: cluster.deps.node.clone(),
     });
     let mut tasks = JoinSet::new();

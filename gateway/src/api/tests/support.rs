@@ -71,6 +71,7 @@ impl Cluster {
             api_keys: Arc::new(api_keys()),
             verifier: Arc::new(Verifier::new(&auth()).unwrap()),
             tracing: Arc::new(Tracing::disabled()),
+            door: None,
             node: node.clone(),
         });
         let cluster = Self { bus, store, log, router: router(Arc::clone(&deps)), deps };

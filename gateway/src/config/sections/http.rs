@@ -6,10 +6,14 @@ use std::{
     time::Duration,
 };
 
+use axum::http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{problems::Checks, text};
+use crate::config::{
+    problems::Checks,
+    text::{self, Text},
+};
 
 /// Listeners, and what they accept from strangers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +30,19 @@ pub(crate) struct Http {
     #[serde(with = "text::address")]
     #[schemars(with = "String")]
     pub(crate) admin_listen: SocketAddr,
+    /// Address on which the other gateways of a cluster hand over requests that belong to Socket.IO
+    /// sessions of this one; it takes nothing from anybody else. Without it, a free port of the
+    /// address by which this host reaches NATS. Name a port where a firewall stands between
+    /// gateways, such as `"0.0.0.0:7400"`. Not used without NATS.
+    #[serde(with = "text::optional_address")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) internal_listen: Option<SocketAddr>,
+    /// How other gateways reach `internal_listen`, as `host:port`. Without it, the address that is
+    /// listened on; for `0.0.0.0` and `[::]`, the one by which this host reaches NATS. Needed where
+    /// others know this host by another address, or where NATS is reached on `127.0.0.1` and
+    /// other gateways are not on this host.
+    #[schemars(with = "Option<String>")]
+    pub(crate) internal_advertise: Option<Text<HostPort>>,
     /// Paths of the public listeners on which the native WebSocket protocol is spoken.
     pub(crate) paths: Vec<String>,
     /// Web origins whose pages may connect, each as `scheme://host` or `scheme://host:port`,
@@ -63,6 +80,8 @@ impl Default for Http {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            internal_listen: None,
+            internal_advertise: None,
             paths: vec!["/ws".to_owned(), "/".to_owned()],
             allowed_origins: AllowedOrigins::default(),
             query_token: false,
@@ -100,6 +119,35 @@ impl Http {
             checks.fail("http.max_header_bytes", "write at least \"8KiB\"");
         }
         checks.positive("http.header_timeout", self.header_timeout);
+    }
+}
+
+/// A host, by name or address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort(Authority);
+
+/// Why a text is not a host and a port.
+#[derive(Debug, thiserror::Error)]
+#[error("write host:port, such as \"10.1.2.3:7400\" or \"gateway-0.gateways:7400\"")]
+pub(crate) struct HostPortError;
+
+impl HostPort {
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let authority: Authority = text.parse().map_err(|_| HostPortError)?;
+        let names_port = authority.port_u16().is_some_and(|port| port != 0);
+        if names_port && !authority.host().is_empty() && !text.contains('@') {
+            Ok(Self(authority))
+        } else {
+            Err(HostPortError)
+        }
     }
 }
 
@@ -226,6 +274,17 @@ mod tests {
             ("http://gate.example", None),
         ] {
             assert!(!same.allow(Some(origin), host), "{origin}");
+        }
+    }
+
+    #[test]
+    fn gateways_are_reached_by_host_and_port() {
+        for good in ["10.1.2.3:7400", "[2001:db8::1]:7400", "gateway-0.gateways:7400"] {
+            assert_eq!(good.parse::<HostPort>().unwrap().as_str(), good);
+        }
+        for bad in ["", "10.1.2.3", ":7400", "a:0", "a:b", "u@a:7400", "http://a:7400", "a:7400/x"]
+        {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
         }
     }
 
