@@ -262,7 +262,10 @@ impl Gateway {
         if let Some(feeds) = deps.hub.feeds() {
             background.spawn(owned(Arc::clone(feeds), async |feeds| feeds.watch().await));
             let catcher = Arc::new(self.fanout(false));
-            background.spawn(fanout::catch_up(Arc::clone(feeds), Arc::clone(&catcher)));
+            for namespace in feeds.namespaces().cloned() {
+                let (feeds, catcher) = (Arc::clone(feeds), Arc::clone(&catcher));
+                background.spawn(fanout::catch_up(feeds, catcher, namespace));
+            }
             if deps.acknowledgements.is_some() {
                 background.spawn(fanout::redeliver(Arc::clone(feeds), catcher));
             }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use broker_core::ports::LogError;
+use broker_core::{Namespace, ports::LogError};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time;
 
@@ -12,38 +12,63 @@ use crate::{
     hub::feeds::{ChannelFeed, Feeds},
 };
 
-/// Channels that are read at once.
-const AT_ONCE: usize = 64;
+/// Channels of a namespace that are read at once.
+const AT_ONCE: usize = 16;
 /// Pauses between attempts while the log is away: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Has every feed that is behind catch up with its log. Runs until dropped.
-pub(crate) async fn run(feeds: Arc<Feeds>, fanout: Arc<Fanout>) {
+/// A feed that is behind, and how long it rests should the next attempt fail.
+struct Attempt {
+    feed: Arc<ChannelFeed>,
+    pause: Duration,
+}
+
+/// Has every feed of a namespace that is behind catch up with its log. Runs until dropped.
+pub(crate) async fn run(feeds: Arc<Feeds>, fanout: Arc<Fanout>, namespace: Namespace) {
     let mut under_way = FuturesUnordered::new();
+    // While it rests, a feed takes nobody's place.
+    let mut resting = FuturesUnordered::new();
     loop {
-        tokio::select! {
-            feed = feeds.next_behind(), if under_way.len() < AT_ONCE => {
-                under_way.push(catch_up(&feeds, &fanout, feed));
+        let has_room = under_way.len() < AT_ONCE;
+        let next = tokio::select! {
+            Some(feed) = feeds.next_behind(&namespace), if has_room => {
+                Attempt { feed, pause: PAUSES.0 }
             }
-            Some(()) = under_way.next() => {}
-        }
+            Some(rested) = resting.next(), if has_room => rested,
+            Some(outcome) = under_way.next() => {
+                if let Err(failed) = outcome {
+                    resting.push(rest(failed));
+                }
+                continue;
+            }
+            else => return,
+        };
+        under_way.push(catch_up(&feeds, &fanout, next));
     }
 }
 
-async fn catch_up(feeds: &Feeds, fanout: &Fanout, feed: Arc<ChannelFeed>) {
-    let (mut pause, longest) = PAUSES;
+/// Gives it back where the log did not answer.
+async fn catch_up(feeds: &Feeds, fanout: &Fanout, this: Attempt) -> Result<(), Attempt> {
     // Nobody wants it any more once it is closed.
-    while feeds.is_open(&feed) {
-        match attempt(feeds, fanout, &feed).await {
+    while feeds.is_open(&this.feed) {
+        match attempt(feeds, fanout, &this.feed).await {
             Ok(true) => {}
-            Ok(false) => return feed.note_caught_up(),
+            Ok(false) => {
+                this.feed.note_caught_up();
+                break;
+            }
             Err(error) => {
-                tracing::debug!(channel = %feed.channel, %error, "a feed cannot catch up yet");
-                time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-                pause = (pause * 2).min(longest);
+                tracing::debug!(channel = %this.feed.channel, %error, "a feed cannot catch up yet");
+                return Err(this);
             }
         }
     }
+    Ok(())
+}
+
+async fn rest(Attempt { feed, pause }: Attempt) -> Attempt {
+    time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    Attempt { feed, pause: (pause * 2).min(PAUSES.1) }
 }
 
 /// Says whether more came meanwhile.

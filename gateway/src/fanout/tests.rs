@@ -319,3 +319,5 @@ async fn those_who_read_compressed_get_the_same_and_it_is_compressed_once() {
     // The copies for who has overlapping interests are blocks of their own.
     assert_eq!(fanout.metrics.compression.messages.get(), 2 + 1);
 }
+
+mod stored;

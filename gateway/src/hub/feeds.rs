@@ -4,7 +4,7 @@
 //! nothing comes between what a new subscriber is given of the past and what it gets live.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
+use super::behind::Behind;
 use crate::clock;
 
 /// Longest wait for a feed to open, or to catch up with what a subscriber has seen elsewhere.
@@ -50,9 +51,7 @@ pub(crate) struct Feeds {
     log: Arc<dyn Log>,
     histories: BTreeMap<Namespace, Arc<History>>,
     feeds: DashMap<ChannelName, Arc<ChannelFeed>>,
-    /// Those that have to catch up, each once.
-    behind: Mutex<VecDeque<Arc<ChannelFeed>>>,
-    wake: Notify,
+    behind: Behind,
     reads: Semaphore,
     queue: Option<Arc<dyn OfflineQueue>>,
     /// How long a message waits in the queue; the log keeps it longer.
@@ -172,13 +171,13 @@ impl ChannelFeed {
 
 impl Feeds {
     pub(crate) fn new(log: Arc<dyn Log>, histories: BTreeMap<Namespace, History>) -> Self {
+        let behind = Behind::of(histories.keys().cloned());
         let histories = histories.into_iter().map(|(name, history)| (name, Arc::new(history)));
         Self {
             log,
             histories: histories.collect(),
             feeds: DashMap::new(),
-            behind: Mutex::default(),
-            wake: Notify::new(),
+            behind,
             reads: Semaphore::new(READS),
             queue: None,
             queue_ttl: Duration::ZERO,
@@ -320,19 +319,18 @@ impl Feeds {
 
     /// It has to catch up; for whoever was told so, once each time.
     pub(crate) fn push_behind(&self, feed: Arc<ChannelFeed>) {
-        self.behind.lock().push_back(feed);
-        self.wake.notify_one();
+        self.behind.push(feed);
     }
 
-    /// The next that has to catch up; for one task. May be cancelled without loss.
-    pub(crate) async fn next_behind(&self) -> Arc<ChannelFeed> {
-        loop {
-            let next = self.behind.lock().pop_front();
-            match next {
-                Some(feed) => return feed,
-                None => self.wake.notified().await,
-            }
-        }
+    /// The next of a namespace that has to catch up, for one task each; `None` of a namespace
+    /// without history. May be cancelled without loss.
+    pub(crate) async fn next_behind(&self, namespace: &Namespace) -> Option<Arc<ChannelFeed>> {
+        self.behind.next(namespace).await
+    }
+
+    /// Those with history.
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.histories.keys()
     }
 
     /// Looks at the tops of quiet channels, and lets unused windows go. Runs until dropped.

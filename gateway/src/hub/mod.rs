@@ -1,6 +1,7 @@
 //! What this gateway holds: its connections, what they are subscribed to, and what it therefore
 //! asks of the bus.
 
+mod behind;
 pub(crate) mod feeds;
 mod interests;
 pub(crate) mod retained;

@@ -1,0 +1,187 @@
+//! Channels with history, on a log and a queue that can go away.
+
+use broker_backends::Histories;
+use broker_core::{
+    ChannelName, Epoch, History, Namespace, Offset, Position, UserId,
+    history::{Queue, Slice, Top},
+    message::Publisher,
+    ports::{
+        Backlog, BoxFuture, Bus, BusError, Log, LogError, OfflineQueue, QueueFigures, Queued,
+        StoreError,
+    },
+    retained::Listing,
+};
+use futures_util::{FutureExt as _, future::ready};
+use parking_lot::Mutex;
+
+use super::*;
+use crate::hub::feeds::{ChannelFeed, Feeds, NotGiven};
+
+const HISTORY: History = History { size: 100, ttl: Duration::from_secs(3600) };
+const QUEUE: Queue = Queue { size: 100, ttl: Duration::from_secs(3600) };
+/// How long a log that is away is waited for.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// Longer than a window stays that nobody uses.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The embedded log, which for some channels can go away.
+#[derive(Debug)]
+struct FlakyLog {
+    log: Arc<dyn Log>,
+    /// How their names begin.
+    away: Mutex<Option<&'static str>>,
+}
+
+impl FlakyLog {
+    fn reach<T: Send + 'static>(
+        &self,
+        channel: &ChannelName,
+        call: BoxFuture<'static, Result<T, LogError>>,
+    ) -> BoxFuture<'static, Result<T, LogError>> {
+        if self.away.lock().is_some_and(|away| channel.as_str().starts_with(away)) {
+            return time::sleep(DEADLINE).map(|()| Err(LogError::Unavailable)).boxed();
+        }
+        call
+    }
+}
+
+impl Log for FlakyLog {
+    fn top(&self, channel: ChannelName) -> BoxFuture<'static, Result<Top, LogError>> {
+        self.reach(&channel, self.log.top(channel.clone()))
+    }
+
+    fn tops(&self, channels: Vec<ChannelName>) -> BoxFuture<'static, Result<Vec<Top>, LogError>> {
+        let first = channels[0].clone();
+        self.reach(&first, self.log.tops(channels))
+    }
+
+    fn read(
+        &self,
+        channel: ChannelName,
+        slice: Slice,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        self.reach(&channel, self.log.read(channel.clone(), slice))
+    }
+
+    fn channels(&self, namespace: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        self.log.channels(namespace)
+    }
+
+    fn newest(
+        &self,
+        channels: Vec<ChannelName>,
+        until: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        self.log.newest(channels, until)
+    }
+}
+
+/// The embedded queue, which can go away for those who read it.
+#[derive(Debug)]
+struct FlakyQueue {
+    queue: Arc<dyn OfflineQueue>,
+    away: Mutex<bool>,
+}
+
+impl OfflineQueue for FlakyQueue {
+    fn enqueue(&self, messages: Vec<Queued>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.queue.enqueue(messages)
+    }
+
+    fn backlog(&self, user: UserId) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        if *self.away.lock() {
+            return ready(Err(StoreError::Unavailable)).boxed();
+        }
+        self.queue.backlog(user)
+    }
+
+    fn acknowledge(
+        &self,
+        acknowledged: Vec<(UserId, Epoch, Offset)>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.queue.acknowledge(acknowledged)
+    }
+
+    fn sweep(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.queue.sweep(now)
+    }
+
+    fn pending(
+        &self,
+        user: UserId,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Epoch, Offset)>, StoreError>> {
+        self.queue.pending(user, limit)
+    }
+
+    fn purge(&self, user: UserId) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.queue.purge(user)
+    }
+
+    fn figures(&self) -> BoxFuture<'_, Result<QueueFigures, StoreError>> {
+        self.queue.figures()
+    }
+}
+
+/// A gateway with history in `room`, `chat` and `user`, and a queue.
+struct World {
+    bus: Arc<dyn Bus>,
+    log: Arc<FlakyLog>,
+    queue: Arc<FlakyQueue>,
+    feeds: Arc<Feeds>,
+    fanout: Arc<Fanout>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut histories: Histories =
+            ["room", "chat"].map(|name| (name.parse().unwrap(), HISTORY)).into();
+        histories.insert("user".parse().unwrap(), QUEUE.history());
+        let options = EmbeddedOptions {
+            histories: histories.clone(),
+            queue: Some(QUEUE),
+            ..EmbeddedOptions::default()
+        };
+        let mut backends = broker_backends::embedded(&options).await;
+        let log = Arc::new(FlakyLog { log: backends.log, away: Mutex::default() });
+        let queue = backends.queue.unwrap();
+        let queue = Arc::new(FlakyQueue { queue, away: Mutex::default() });
+        let feeds = Feeds::new(Arc::clone(&log) as Arc<dyn Log>, histories)
+            .with_queue(Arc::clone(&queue) as Arc<dyn OfflineQueue>, QUEUE.ttl);
+        let feeds = Arc::new(feeds);
+        let hub = Hub::new(Arc::clone(&backends.bus), Duration::ZERO);
+        let fanout = Fanout { hub: Arc::new(hub.with_feeds(Arc::clone(&feeds))), ..fanout().await };
+        let fanout = Arc::new(fanout);
+        tokio::spawn(run(backends.events.remove(0), Arc::clone(&fanout)));
+        for namespace in feeds.namespaces().cloned() {
+            tokio::spawn(catch_up(Arc::clone(&feeds), Arc::clone(&fanout), namespace));
+        }
+        Self { bus: backends.bus, log, queue, feeds, fanout }
+    }
+
+    async fn publish(&self, channel: &str, data: &str) -> Position {
+        let publisher = Publisher::Service("test".into());
+        let accepted = self.bus.publish(message(channel, data, None), publisher).await.unwrap();
+        accepted.position.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_away_is_in_nobody_elses_way() {
+    let world = World::new().await;
+    *world.log.away.lock() = Some("room:bad");
+    let join = |channel: &str| world.fanout.hub.join(&interest(channel), None);
+    for n in 0..100 {
+        tokio::spawn(join(&format!("room:bad-{n}")));
+    }
+    time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(join("chat:1").await, Ok(()));
+    // It may have to wait, but not for ever.
+    let _ = join("room:good").await;
+    time::sleep(LONG).await;
+    assert_eq!(join("room:good").await, Ok(()));
+    assert_eq!(join("room:bad-1").await, Err(BusError::Unavailable));
+    *world.log.away.lock() = None;
+    time::sleep(LONG).await;
+    assert_eq!(join("room:bad-1").await, Ok(()));
+}
