@@ -145,7 +145,11 @@ impl Conversation {
             return self.deliver_retained((&interest, pattern), &watched, asked, replies);
         }
         let channel = self.deps.hub.feed(&interest);
-        let backlog = channel.as_ref().and_then(|channel| channel.backlog());
+        let mut feed = channel.as_ref().map(|channel| channel.lock());
+        let backlog = channel
+            .as_ref()
+            .zip(feed.as_ref())
+            .and_then(|(channel, feed)| channel.give_backlog(feed));
         let wanted = match (since, &backlog) {
             (Some(since), _) => Wanted::Since(since),
             (None, Some(backlog)) => Wanted::Pending(backlog),
@@ -158,7 +162,6 @@ impl Conversation {
             self.encode(&Reply { id: None, body }, replies);
         }
         let now = clock::now();
-        let mut feed = channel.as_ref().map(|channel| channel.lock());
         let replay = channel.as_ref().zip(feed.as_mut()).and_then(|(channel, feed)| {
             feed.replay((now.instant, now.wall), &channel.history, wanted)
         });

@@ -32,29 +32,29 @@ pub(crate) async fn run(feeds: Arc<Feeds>, fanout: Arc<Fanout>) {
 }
 
 impl Fanout {
-    async fn look_after(&self, feeds: &Feeds, channel: Arc<ChannelFeed>, age: Duration) {
+    pub(super) async fn look_after(&self, feeds: &Feeds, channel: Arc<ChannelFeed>, age: Duration) {
         let via = Interest::Channel(channel.channel.clone());
         let subscribers = self.hub.subscribers();
         subscribers.for_each(&via, |_, it| it.outbox.tell(|notices| notices.probe = true));
-        let unknown = channel.backlog().is_none();
-        if !unknown && age < PATIENCE {
+        if channel.was_given() && age < PATIENCE {
             return;
         }
         // Another gateway's connection may have acknowledged them meanwhile.
         let Some(backlog) = feeds.read_backlog(&channel).await else { return };
-        let wanted = Wanted::Pending(&backlog);
-        if feeds.prepare_window(&channel, wanted).await.is_err() {
+        if feeds.prepare_window(&channel, Wanted::Pending(&backlog)).await.is_err() {
             return;
         }
+        channel.note_backlog(Some(backlog));
         let now = clock::now();
         let mut feed = channel.lock();
+        let Some(backlog) = channel.give_backlog(&feed) else { return };
+        let wanted = Wanted::Pending(&backlog);
         let given = feed.position();
         let replay = feed.replay((now.instant, now.wall), &channel.history, wanted);
         let mut messages = replay.map_or(Vec::new(), |replay| replay.messages);
         messages.retain(|message| !channel.has_waited_out(message, now.wall));
         self.metrics.history.redelivered.inc_by(messages.len() as u64);
         self.give_out_again(&via, &messages);
-        channel.note_backlog(Some(backlog));
         let nothing_waits = messages.is_empty();
         drop(feed);
         match given {

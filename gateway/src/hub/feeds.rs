@@ -39,7 +39,7 @@ const TOPS: usize = 256;
 pub(crate) enum NotGiven {
     /// There is no queue.
     NoQueue,
-    /// What is pending was not known when the user connected, and so not given.
+    /// What is pending was not known when the user connected, or not at hand, and so not given.
     Unreachable,
     /// There was no such message.
     Unknown,
@@ -78,7 +78,10 @@ pub(crate) struct ChannelFeed {
 /// Where a user's offline queue stands, as far as this gateway knows.
 #[derive(Debug, Default)]
 struct Standing {
+    /// What is pending, as the store said last.
     backlog: Option<Backlog>,
+    /// Whether that was given, and all that came since: only then acknowledgements count.
+    given: bool,
     /// What was acknowledged here.
     acknowledged: Option<Position>,
     /// Since when some message waits for its acknowledgement.
@@ -97,14 +100,24 @@ impl ChannelFeed {
         self.queue.is_some() && message.time.0.saturating_add(ttl) <= now.0
     }
 
-    /// What has to be given to the user, as it was when somebody last connected; `None` where the
-    /// channel has no queue, or the store was not in reach.
-    pub(crate) fn backlog(&self) -> Option<Backlog> {
-        self.queue.as_ref()?.lock().backlog
+    /// What is pending for the user, who is given it now, by whoever holds the feed's lock. `None`
+    /// where there is no queue, or not all of it is at hand: from then on acknowledgements do not
+    /// count, until it was given.
+    pub(crate) fn give_backlog(&self, feed: &Feed) -> Option<Backlog> {
+        let mut standing = self.queue.as_ref()?.lock();
+        let is_at_hand = |it: &Backlog| feed.need(Wanted::Pending(it)) == Need::Nothing;
+        standing.backlog = standing.backlog.filter(is_at_hand);
+        standing.given = standing.backlog.is_some();
+        standing.backlog
     }
 
-    /// What is given to the user now; `None`: what waits is not known, and an acknowledgement of
-    /// what comes live must not cover it.
+    /// Whether the user was given what was pending, and all that came since.
+    pub(crate) fn was_given(&self) -> bool {
+        self.queue.as_ref().is_some_and(|standing| standing.lock().given)
+    }
+
+    /// What is to be given to the user; `None`: it is not known, and an acknowledgement of what
+    /// comes live must not cover it.
     pub(crate) fn note_backlog(&self, backlog: Option<Backlog>) {
         if let Some(standing) = &self.queue {
             standing.lock().backlog = backlog;
@@ -117,7 +130,9 @@ impl ChannelFeed {
         let given = self.lock().position();
         let standing = self.queue.as_ref().ok_or(NotGiven::NoQueue)?;
         let mut standing = standing.lock();
-        standing.backlog.ok_or(NotGiven::Unreachable)?;
+        if !standing.given {
+            return Err(NotGiven::Unreachable);
+        }
         let known = given.is_some_and(|given| {
             let is_before = given.epoch == position.epoch && given.offset > position.offset;
             given == position || is_before

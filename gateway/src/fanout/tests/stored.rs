@@ -164,6 +164,25 @@ impl World {
         let accepted = self.bus.publish(message(channel, data, None), publisher).await.unwrap();
         accepted.position.unwrap()
     }
+
+    /// Somebody comes, and is given what is pending; they are not told of what comes.
+    async fn come(&self, channel: &str) -> (Arc<ChannelFeed>, Option<Backlog>) {
+        let interest = interest(channel);
+        self.fanout.hub.join(&interest, None).await.unwrap();
+        let feed = self.fanout.hub.feed(&interest).unwrap();
+        let given = feed.give_backlog(&feed.lock());
+        (feed, given)
+    }
+
+    /// Publishes while nobody is there, and waits until the feed knows of it and has forgotten it.
+    async fn publish_to_nobody(&self, feed: &ChannelFeed, data: &str) -> Position {
+        let position = self.publish(feed.channel.as_str(), data).await;
+        // The clock stands still until everybody else waits.
+        time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(feed.lock().position(), Some(position));
+        feed.lock().tidy(clock::now().instant + LONG);
+        position
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,4 +203,40 @@ async fn a_log_that_is_away_is_in_nobody_elses_way() {
     *world.log.away.lock() = None;
     time::sleep(LONG).await;
     assert_eq!(join("room:bad-1").await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pending_when_the_store_was_away_is_not_acknowledged_before_it_was_given() {
+    let world = World::new().await;
+    let (feed, given) = world.come("user:kim").await;
+    assert!(given.is_some());
+    let position = world.publish_to_nobody(&feed, "m1").await;
+    *world.queue.away.lock() = true;
+    assert_eq!(world.come("user:kim").await.1, None);
+    assert_eq!(feed.acknowledge(position), Err(NotGiven::Unreachable));
+    let client = Client::new(&world.fanout, 1, &["user:kim"]);
+    let look_after = async || {
+        world.fanout.look_after(&world.feeds, Arc::clone(&feed), Duration::ZERO).await;
+        client.got("m1")
+    };
+    assert_eq!(look_after().await, 0);
+    *world.queue.away.lock() = false;
+    *world.log.away.lock() = Some("user:");
+    assert_eq!(look_after().await, 0);
+    assert_eq!(feed.acknowledge(position), Err(NotGiven::Unreachable));
+    *world.log.away.lock() = None;
+    assert_eq!(look_after().await, 1);
+    assert_eq!(feed.acknowledge(position), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_before_it_was_given_is_not_acknowledged() {
+    let world = World::new().await;
+    let (feed, _) = world.come("user:kim").await;
+    let position = world.publish_to_nobody(&feed, "m1").await;
+    let joined = world.fanout.hub.join(&interest("user:kim"), None);
+    joined.await.unwrap();
+    feed.lock().tidy(clock::now().instant + LONG);
+    assert_eq!(feed.give_backlog(&feed.lock()), None);
+    assert_eq!(feed.acknowledge(position), Err(NotGiven::Unreachable));
 }
