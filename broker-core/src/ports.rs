@@ -23,7 +23,7 @@ use crate::{
 
 pub use roster::{
     Attendance, ChannelNews, Member, MemberCount, MemberEvent, MemberEventKind, MemberInfo,
-    MemberPage, Roster, Tell,
+    MemberPage, RETELLING, Roster, Tell,
 };
 
 /// A future that owns what it needs for `'a`.

@@ -10,7 +10,7 @@ use broker_core::{
     name::USER_NAMESPACE,
     ports::{
         Attendance, BoxFuture, ChannelNews, Member, MemberCount, MemberEvent, MemberEventKind,
-        MemberInfo, MemberPage, Roster, StoreError, Tell,
+        MemberInfo, MemberPage, RETELLING, Roster, StoreError, Tell,
     },
 };
 use parking_lot::Mutex;
@@ -50,7 +50,7 @@ struct Channel {
 #[derive(Debug)]
 struct Record {
     since: Timestamp,
-    /// Since when there is no connection any more.
+    /// Until when the user may come back, and when the last connection went.
     left: Option<(Instant, Timestamp)>,
     /// Gateways with connections, and how many.
     places: Vec<(NodeId, u32)>,
@@ -137,13 +137,17 @@ impl State {
             return if known { None } else { event(user, MemberEventKind::Joined) };
         }
         let now = Instant::now();
-        let (since, at) = *record.left.get_or_insert_with(|| (now, clock::now()));
+        let end = now + options.grace;
+        let (known_end, at) = *record.left.get_or_insert_with(|| (end, clock::now()));
+        // Only a gateway knows better.
+        let end = if node.is_some() { known_end.min(end) } else { known_end };
+        record.left = Some((end, at));
         let Member::User(user) = member else {
             self.remove(name, member);
             return None;
         };
-        if now < since + options.grace {
-            self.leaving.insert((since + options.grace, name.clone(), member.clone()));
+        if now < end {
+            self.leaving.insert((end, name.clone(), member.clone()));
             return None;
         }
         channel.count.users -= 1;
@@ -282,6 +286,12 @@ impl Roster for MemoryRoster {
 
     fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
         self.state.lock().clear(&node, &self.options);
+        Box::pin(ready(Ok(())))
+    }
+
+    fn take_back(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
+        let grace = self.options.grace.max(RETELLING);
+        self.state.lock().clear(&node, &RosterOptions { grace, ..self.options });
         Box::pin(ready(Ok(())))
     }
 

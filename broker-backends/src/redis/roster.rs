@@ -7,7 +7,7 @@ use broker_core::{
     name::USER_NAMESPACE,
     ports::{
         BoxFuture, ChannelNews, Member, MemberCount, MemberEvent, MemberEventKind, MemberInfo,
-        MemberPage, Roster, StoreError, Tell,
+        MemberPage, RETELLING, Roster, StoreError, Tell,
     },
 };
 use fred::{
@@ -52,6 +52,8 @@ struct Done {
 struct Hand<'a> {
     node: &'a str,
     grace_ms: u64,
+    /// How much later than now whoever leaves is taken to have left.
+    later_ms: u64,
 }
 
 impl RedisRoster {
@@ -61,7 +63,13 @@ impl RedisRoster {
 
     fn with_grace<'a>(&self, node: &'a str) -> Hand<'a> {
         let grace = self.options.grace;
-        Hand { node, grace_ms: if grace.is_zero() { 0 } else { millis(grace) } }
+        Hand { node, grace_ms: if grace.is_zero() { 0 } else { millis(grace) }, later_ms: 0 }
+    }
+
+    /// As if all who leave had left so much later that they have [`RETELLING`] to be told of.
+    fn with_time_to_retell<'a>(&self, node: &'a str) -> Hand<'a> {
+        let later_ms = millis(RETELLING.saturating_sub(self.options.grace));
+        Hand { later_ms, ..self.with_grace(node) }
     }
 
     async fn set(
@@ -73,8 +81,9 @@ impl RedisRoster {
         let keys = vec![self.store.keys.members(channel), self.store.keys.last_seen(channel)];
         let is_personal = channel.namespace() == USER_NAMESPACE;
         let keep = if is_personal { millis(self.options.last_seen) } else { 0 };
-        let mut arguments: Vec<Value> =
-            vec![hand.node.into(), hand.grace_ms.to_string().into(), keep.to_string().into()];
+        let numbers = [hand.grace_ms, hand.later_ms, keep].map(|number| number.to_string().into());
+        let mut arguments: Vec<Value> = vec![hand.node.into()];
+        arguments.extend(numbers);
         for (field, connections, since) in fields {
             let numbers = [connections.to_string(), since.to_string()];
             arguments.push(field.into());
@@ -91,10 +100,10 @@ impl RedisRoster {
     /// Has graces looked at when they are over. Before a user leaves: whoever looks too early or
     /// in vain does no harm, a grace that nobody looks at would never end.
     async fn expect_leaves(&self, hand: Hand<'_>, leaving: Vec<String>) -> Result<(), StoreError> {
-        if hand.grace_ms == 0 || leaving.is_empty() {
+        if hand.grace_ms + hand.later_ms == 0 || leaving.is_empty() {
             return Ok(());
         }
-        let end = self.store.now().await? + hand.grace_ms;
+        let end = self.store.now().await? + hand.grace_ms + hand.later_ms;
         let entries: Vec<(f64, String)> =
             leaving.into_iter().map(|leaving| (end as f64, format!("{end}\n{leaving}"))).collect();
         let (client, key) = (self.store.client()?, self.store.keys.leaving());
@@ -223,7 +232,13 @@ impl Roster for RedisRoster {
     }
 
     fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.retire_now(&node).await })
+        Box::pin(async move { self.retire_now(self.with_grace(node.as_str()), &node).await })
+    }
+
+    fn take_back(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(
+            async move { self.retire_now(self.with_time_to_retell(node.as_str()), &node).await },
+        )
     }
 
     fn members(

@@ -1,6 +1,6 @@
 //! Who is in which channel, across all gateways.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use super::{BoxFuture, StoreError};
 use crate::{
@@ -41,6 +41,10 @@ pub trait Roster: Send + Sync + Debug {
     /// Removes all that is noted of a gateway that stops, with grace.
     fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Removes all that is noted of a gateway that is about to tell it anew, which may take longer
+    /// than the grace: whoever it says no more of leaves after [`RETELLING`].
+    fn take_back(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Some members of a channel, about `limit`, and where to go on; `None` starts. One may come
     /// twice while others come and go.
     fn members(
@@ -56,6 +60,9 @@ pub trait Roster: Send + Sync + Debug {
     /// When the last connection of a user who is away went, as far as that is kept.
     fn last_seen(&self, user: UserId) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>>;
 }
+
+/// How long a gateway has for telling anew who is there.
+pub const RETELLING: Duration = Duration::from_secs(60);
 
 /// Takes who left, and resolves when that is told.
 pub type Tell = dyn Fn(Vec<MemberEvent>) -> BoxFuture<'static, ()> + Send + Sync;

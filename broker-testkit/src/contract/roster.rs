@@ -28,6 +28,7 @@ macro_rules! roster_contract {
             a_dead_gateway_holds_nobody
             who_is_elsewhere_too_does_not_leave_with_a_dead_gateway
             a_gateway_that_stops_leaves_its_members_the_grace
+            who_is_told_anew_has_not_left
             it_is_kept_when_a_user_was_last_seen
             pages_hold_every_member
             cursors_of_others_are_refused
@@ -292,6 +293,23 @@ pub async fn a_gateway_that_stops_leaves_its_members_the_grace<K>(
     assert_eq!(note(&**roster, "b", news("venue:1", member("ann"), 1)).await, []);
     assert_eq!(leaves(&**roster).await, ["venue:1 bob"]);
     assert_eq!(list(&**roster, "venue:1").await, [(member("ann"), 1)]);
+}
+
+/// However long that takes; but who is known to have left leaves after the grace.
+pub async fn who_is_told_anew_has_not_left<K>((presence, roster, _): &Fixture<K>) {
+    renew(&**presence, "a", LONG).await;
+    for name in ["ann", "bob", "cat"] {
+        note(&**roster, "a", news("venue:1", member(name), 1)).await;
+    }
+    // She has just left, and come back before the store knew.
+    note(&**roster, "a", news("venue:1", member("ann"), 0)).await;
+    note(&**roster, "a", news("venue:1", member("ann"), 1)).await;
+    roster.take_back(node("a")).await.expect("takes back");
+    assert_eq!(list(&**roster, "venue:1").await.len(), 3);
+    note(&**roster, "a", news("venue:1", member("bob"), 0)).await;
+    assert_eq!(leaves(&**roster).await, ["venue:1 bob"], "after the grace");
+    assert_eq!(note(&**roster, "a", news("venue:1", member("ann"), 1)).await, []);
+    assert_eq!(list(&**roster, "venue:1").await, [(member("ann"), 1), (member("cat"), 0)]);
 }
 
 /// Of a user whose own channel nobody is in any more.

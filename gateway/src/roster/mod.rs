@@ -135,8 +135,12 @@ impl Keeper {
     async fn tell_anew(&mut self) -> Result<(), StoreError> {
         let life = self.roster.life(self.node.clone()).await?;
         // A store that has gone back may hold some who left, of whom the book knows no more. Those
-        // who are still there are within their grace until they are told below.
-        self.roster.retire(self.node.clone()).await?;
+        // who are still there are within a grace until they are told below; whom a gateway of this
+        // name held before this one came, nobody tells below.
+        match self.life {
+            Some(_) => self.roster.take_back(self.node.clone()).await?,
+            None => self.roster.retire(self.node.clone()).await?,
+        }
         if self.life.is_some_and(|before| before != life) {
             // It knows nobody any more: who was told before does not join again.
             for part in self.book.all_told(BATCH) {

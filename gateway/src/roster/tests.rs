@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use broker_backends::{BusEvents, EmbeddedOptions};
+use broker_backends::{BusEvents, EmbeddedOptions, RosterOptions};
 use broker_core::{
     ChannelName, ConnectionId, Data, Interest, UserId,
     access::{NamespaceRules, Namespaces},
@@ -18,6 +18,8 @@ use crate::{outbox::Outbox, register, socket::FakeSocket};
 struct Store {
     inner: Mutex<(u64, Arc<dyn Roster>)>,
     away: AtomicBool,
+    /// Takes no notes.
+    busy: AtomicBool,
 }
 
 impl Store {
@@ -39,6 +41,9 @@ impl Roster for Store {
         node: NodeId,
         news: Vec<ChannelNews>,
     ) -> BoxFuture<'_, Result<Vec<MemberEvent>, StoreError>> {
+        if self.busy.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Unavailable) });
+        }
         Box::pin(async move { self.reach()?.note(node, news).await })
     }
 
@@ -52,6 +57,10 @@ impl Roster for Store {
 
     fn retire(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move { self.reach()?.retire(node).await })
+    }
+
+    fn take_back(&self, node: NodeId) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.reach()?.take_back(node).await })
     }
 
     fn members(
@@ -106,7 +115,7 @@ impl Gateway {
         let hub = Hub::new(Arc::clone(&backends.bus), Duration::ZERO).with_register(Some(register));
         let hub = Arc::new(hub);
         let inner = Mutex::new((1, backends.roster));
-        let store = Arc::new(Store { inner, away: AtomicBool::new(false) });
+        let store = Arc::new(Store { inner, away: false.into(), busy: false.into() });
         for name in ["presence:venue:1", "presence:venue:2"] {
             let announced = Interest::Channel(name.parse().unwrap());
             backends.bus.subscribe(announced).await.unwrap();
@@ -253,6 +262,29 @@ async fn who_left_does_not_stay_because_the_store_has_gone_back() {
     gateway.keep().await;
     assert_eq!(gateway.count("venue:1").await, (2, 1), "bob may come back yet");
     assert_eq!(gateway.told(), [""; 0], "ann neither left nor joined");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_leaves_because_telling_anew_takes_longer_than_the_grace() {
+    let mut gateway = Gateway::new().await;
+    let ann = gateway.connect(1, "ann");
+    gateway.subscribe(&ann, "venue:1");
+    gateway.keep().await;
+    assert_eq!(gateway.told(), [ANN_JOINED]);
+    gateway.store.busy.store(true, Ordering::Relaxed);
+    gateway.keeper.doubt.raise();
+    gateway.keep().await;
+    assert_eq!(gateway.count("venue:1").await, (1, 0), "taken back, and not told yet");
+    time::advance(RosterOptions::default().grace * 4).await;
+    let tell = |events: Vec<MemberEvent>| -> BoxFuture<'static, ()> {
+        assert_eq!(events, []);
+        Box::pin(async {})
+    };
+    gateway.store.tidy(&tell).await.unwrap();
+    gateway.store.busy.store(false, Ordering::Relaxed);
+    gateway.keep().await;
+    assert_eq!(gateway.told(), [""; 0], "ann neither left nor joined");
+    assert_eq!(gateway.count("venue:1").await, (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,19 @@
 -- Sets how many connections of members a gateway holds in a channel.
 -- KEYS: the channel's members; when its member was last seen.
--- ARGV: the gateway, or '' to only look whether graces are over; the grace in ms; for how many ms
---   to keep when the member was last seen, or 0; then field, connections and since of each member.
+-- ARGV: the gateway, or '' to only look whether graces are over; the grace in ms; how many ms after
+--   now whoever leaves is taken to have left; for how many ms to keep when the member was last seen,
+--   or 0; then field, connections and since of each member.
 -- A member is '<since> <left> <gateway>=<connections> ...', with left 0 while a gateway holds it;
 -- the field '#' is '<users> <connections>'.
 -- Returns, of users, '+<field>' who joined, '-<left> <field>' who left, '~<field>' whose grace runs.
-local node, grace, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local node, grace = ARGV[1], tonumber(ARGV[2])
+local later, keep = tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local counts = redis.call('HGET', KEYS[1], '#') or '0 0'
 local users, connections = string.match(counts, '(%d+) (%d+)')
 local told = {}
-for at = 4, #ARGV, 3 do
+for at = 5, #ARGV, 3 do
   local field, count = ARGV[at], tonumber(ARGV[at + 1])
   local is_user = string.sub(field, 1, 1) == 'u'
   local record = redis.call('HGET', KEYS[1], field)
@@ -34,8 +36,9 @@ for at = 4, #ARGV, 3 do
       table.insert(told, '+' .. field)
     end
     left = tonumber(left)
-    if places == '' and left == 0 then
-      left = now
+    -- Only a gateway knows better than to expect somebody back who was taken to leave later.
+    if places == '' and (left == 0 or node ~= '' and left > now + later) then
+      left = now + later
     end
     if places ~= '' then
       redis.call('HSET', KEYS[1], field, since .. ' 0' .. places)

@@ -38,8 +38,7 @@ impl RedisRoster {
         Ok(())
     }
 
-    pub(super) async fn retire_now(&self, node: &NodeId) -> Result<(), StoreError> {
-        let hand = self.with_grace(node.as_str());
+    pub(super) async fn retire_now(&self, hand: Hand<'_>, node: &NodeId) -> Result<(), StoreError> {
         while !self.clear_some(node, hand, None).await? {}
         self.forget(node).await
     }
@@ -91,7 +90,7 @@ impl RedisRoster {
         if !self.claim(&claim, SWEEP_MS).await? {
             return Ok(());
         }
-        let at_once = Hand { node: node.as_str(), grace_ms: 0 };
+        let at_once = Hand { node: node.as_str(), grace_ms: 0, later_ms: 0 };
         // A gateway that was only asleep may wake up meanwhile, and tell anew what it holds.
         let mut emptied = false;
         while !emptied && !self.store.lives(node).await? {
