@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,6 +19,7 @@ use broker_core::{
     ports::{Backlog, Log, LogError, OfflineQueue},
 };
 use dashmap::DashMap;
+use futures_util::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -31,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const READS: usize = 64;
 /// How often feeds are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Tops that are asked for at once.
+/// Tops that are asked for at once, of one namespace.
 const TOPS: usize = 256;
 
 /// Why an acknowledgement does not count.
@@ -68,6 +72,8 @@ pub(crate) struct ChannelFeed {
     feed: Mutex<Feed>,
     /// How often it has caught up.
     caught_up: watch::Sender<u64>,
+    /// Whether a message may have been missed, and the log could not yet be asked.
+    doubted: AtomicBool,
     /// Held by the one who reads a window; others wait for it, and find the window.
     reading: tokio::sync::Mutex<()>,
     /// What is known of the offline queue, if the channel is a user's that has one.
@@ -253,10 +259,12 @@ impl Feeds {
             feed_now.stay(clock::now().instant, &feed.history, wanted);
             feed_now.need(wanted)
         };
-        if need == Need::Window {
-            self.read_window(feed, wanted).await?;
+        if need != Need::Window {
+            return Ok(());
         }
-        Ok(())
+        // Many may wait for their turn at a log that is slow.
+        let read = time::timeout(PATIENCE, self.read_window(feed, wanted)).await;
+        read.unwrap_or(Err(LogError::Unavailable))
     }
 
     /// Users' channels with messages that wait for their acknowledgement, and for how long.
@@ -275,6 +283,7 @@ impl Feeds {
                 history: Arc::clone(history),
                 feed: Mutex::new(Feed::new(clock::now().instant)),
                 caught_up: watch::Sender::new(0),
+                doubted: AtomicBool::new(false),
                 reading: tokio::sync::Mutex::default(),
                 queue: self.queue.as_ref().and_then(|_| channel.user()).map(|_| Mutex::default()),
                 queue_ttl: self.queue_ttl,
@@ -357,10 +366,16 @@ impl Feeds {
                 _ = ticks.tick() => false,
                 () = self.doubted.notified() => true,
             };
-            for due in self.due(clock::now().instant, all).into_values() {
-                for some in due.chunks(TOPS) {
-                    self.look_at_tops(some).await;
-                }
+            let due = self.due(clock::now().instant, all);
+            join_all(due.values().map(|due| self.look_at_namespace(due))).await;
+        }
+    }
+
+    /// What a failure leaves out stays due.
+    async fn look_at_namespace(&self, due: &[Arc<ChannelFeed>]) {
+        for some in due.chunks(TOPS) {
+            if let Err(error) = self.look_at_tops(some).await {
+                return tracing::debug!(%error, "channels could not be checked");
             }
         }
     }
@@ -372,7 +387,10 @@ impl Feeds {
             let mut feed = entry.lock();
             feed.tidy(now);
             let age = now.saturating_duration_since(feed.confirmed());
-            if all || age >= entry.history.check_every() {
+            if all {
+                entry.doubted.store(true, Ordering::Relaxed);
+            }
+            if entry.doubted.load(Ordering::Relaxed) || age >= entry.history.check_every() {
                 let namespace = entry.channel.namespace().to_owned();
                 due.entry(namespace).or_default().push(Arc::clone(&entry));
             }
@@ -380,18 +398,17 @@ impl Feeds {
         due
     }
 
-    async fn look_at_tops(&self, feeds: &[Arc<ChannelFeed>]) {
+    async fn look_at_tops(&self, feeds: &[Arc<ChannelFeed>]) -> Result<(), LogError> {
         let asked = clock::now().instant;
         let channels = feeds.iter().map(|feed| feed.channel.clone()).collect();
-        let tops: Vec<Top> = match self.log.tops(channels).await {
-            Ok(tops) => tops,
-            Err(error) => return tracing::debug!(%error, "quiet channels could not be checked"),
-        };
+        let tops: Vec<Top> = self.log.tops(channels).await?;
         for (feed, top) in feeds.iter().zip(tops) {
+            feed.doubted.store(false, Ordering::Relaxed);
             if feed.lock().compare(asked, &top) {
                 self.push_behind(Arc::clone(feed));
             }
         }
+        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 use broker_backends::Histories;
 use broker_core::{
     ChannelName, Epoch, History, Namespace, Offset, Position, UserId,
-    history::{Queue, Slice, Top},
+    feed::Wanted,
+    history::{Queue, Rewind, Since, Slice, Top},
     message::Publisher,
     ports::{
         Backlog, BoxFuture, Bus, BusError, Log, LogError, OfflineQueue, QueueFigures, Queued,
@@ -11,7 +12,10 @@ use broker_core::{
     },
     retained::Listing,
 };
-use futures_util::{FutureExt as _, future::ready};
+use futures_util::{
+    FutureExt as _,
+    future::{join_all, ready},
+};
 use parking_lot::Mutex;
 
 use super::*;
@@ -239,4 +243,37 @@ async fn what_went_before_it_was_given_is_not_acknowledged() {
     feed.lock().tidy(clock::now().instant + LONG);
     assert_eq!(feed.give_backlog(&feed.lock()), None);
     assert_eq!(feed.acknowledge(position), Err(NotGiven::Unreachable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_could_not_be_looked_into_stays() {
+    let world = World::new().await;
+    let (feed, _) = world.come("room:1").await;
+    // It passes by this gateway.
+    world.bus.unsubscribe(&interest("room:1"));
+    let missed = world.publish("room:1", "missed").await;
+    *world.log.away.lock() = Some("room:");
+    let feeds = Arc::clone(&world.feeds);
+    tokio::spawn(async move { feeds.watch().await });
+    world.feeds.doubt_all();
+    time::sleep(DEADLINE * 2).await;
+    assert_ne!(feed.lock().position(), Some(missed));
+    *world.log.away.lock() = None;
+    assert!(feed.history.check_every() > DEADLINE * 4);
+    time::sleep(DEADLINE * 3).await;
+    assert_eq!(feed.lock().position(), Some(missed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever_for_a_turn_to_read_a_window() {
+    let world = World::new().await;
+    let (feed, _) = world.come("room:1").await;
+    *world.log.away.lock() = Some("room:");
+    let since = Since { rewind: Some(Rewind::Messages(1)), ..Since::default() };
+    let wanted = Wanted::Since(&since);
+    let began = Instant::now();
+    let reads = (0..10).map(|_| world.feeds.prepare_window(&feed, wanted));
+    let outcomes = join_all(reads).await;
+    assert_eq!(outcomes, [Err(LogError::Unavailable); 10]);
+    assert!(began.elapsed() < DEADLINE * 2, "{:?}", began.elapsed());
 }
