@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 
 import pytest
 
@@ -378,6 +379,21 @@ def test_polls_miss_nothing_in_between(kept, room):
     assert poller.poll(kept[-1]) == []
     poller.cursor = ""
     assert poller.poll(kept[-1]) == []
+
+
+def test_polls_hear_once_of_what_was_lost_and_do_not_end_of_it(site, unique):
+    user = f"u-{unique}"
+    queue = f"/v1/users/{user}/queue"
+    poller, other = Poller(token(user)), Poller(token(user))
+    site.api.publish(users=[user], data="lost")
+    wait_until(lambda: site.api.get(queue)["pending"], "it waits")
+    assert site.api.call("DELETE", queue).json == {"purged": 1}
+    started = time.monotonic()
+    told = poller.poll(site.first, wait=1000)
+    assert [(it["type"], it["evicted"]) for it in told] == [("evicted", 1)]
+    assert time.monotonic() - started >= 1
+    assert poller.poll(site.last) == []
+    wait_until(lambda: other.poll(site.last) == [], "it is acknowledged for all")
 
 
 def test_both_ways_rewind(kept, listen, room):

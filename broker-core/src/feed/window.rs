@@ -72,6 +72,18 @@ pub struct Replay<'a> {
     pub messages: Vec<&'a Message>,
 }
 
+impl Replay<'_> {
+    /// The place before its first message; without any, where the channel's log ends.
+    #[must_use]
+    pub fn before(&self) -> Option<Position> {
+        let Some(first) = self.messages.first().and_then(|first| first.stored) else {
+            return self.start.position;
+        };
+        let offset = Offset(first.offset.0.saturating_sub(1));
+        Some(Position { epoch: first.epoch, offset, fingerprint: None })
+    }
+}
+
 impl Window {
     pub(super) fn append(&mut self, message: Message) {
         self.messages.push_back(message);

@@ -169,6 +169,8 @@ pub enum Outgoing {
         evicted: u64,
         /// Because they were too old.
         expired: u64,
+        /// Who acknowledges this has heard of it, and has settled nothing that is pending.
+        position: Position,
     },
     /// A service answered.
     Answer {

@@ -231,7 +231,9 @@ fn render_outgoing(body: &Outgoing) -> String {
         Outgoing::Published { message, .. } => format!("published {message}"),
         Outgoing::Abandoned => "abandoned".to_owned(),
         Outgoing::Acknowledged => "acknowledged".to_owned(),
-        Outgoing::Evicted { evicted, expired } => format!("evicted {evicted}, expired {expired}"),
+        Outgoing::Evicted { evicted, expired, .. } => {
+            format!("evicted {evicted}, expired {expired}")
+        }
         Outgoing::Answer { .. } => "answer".to_owned(),
         Outgoing::Present(present) => format!("present {}", present.channel),
         Outgoing::Pong => "pong".to_owned(),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use broker_core::{
-    Data, EventName, Interest, Message, MessageId, Timestamp,
+    Data, EventName, Interest, Message, MessageId, Position, Timestamp,
     code::Retry,
     history::Start,
     ports::Accepted,
@@ -84,6 +84,8 @@ pub enum ServerFrame {
         evicted: u64,
         /// How many because they were too old.
         expired: u64,
+        /// What to acknowledge, so that it is not told again.
+        position: Position,
     },
     /// A service answered.
     Reply {

@@ -57,8 +57,9 @@ pub fn encode_reply(reply: &Reply, out: &mut BytesMut) {
             }
         }),
         Outgoing::Acknowledged => brief(out, "acked", reply.id, |_| {}),
-        Outgoing::Evicted { evicted, expired } => brief(out, "evicted", reply.id, |o| {
+        Outgoing::Evicted { evicted, expired, position } => brief(out, "evicted", reply.id, |o| {
             o.number("evicted", *evicted).number("expired", *expired);
+            o.maybe_position(Some(position));
         }),
         Outgoing::Abandoned => brief(out, "abandoned", reply.id, |_| {}),
         Outgoing::Present(present) => encode_present(reply.id, present, out),

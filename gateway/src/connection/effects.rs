@@ -155,16 +155,16 @@ impl Conversation {
             (None, Some(backlog)) => Wanted::Pending(backlog),
             (None, None) => Wanted::Nothing,
         };
-        if let Some(Backlog { evicted, expired, .. }) =
-            backlog.filter(|it| it.evicted + it.expired > 0)
-        {
-            let body = Outgoing::Evicted { evicted, expired };
-            self.encode(&Reply { id: None, body }, replies);
-        }
         let now = clock::now();
         let replay = channel.as_ref().zip(feed.as_mut()).and_then(|(channel, feed)| {
             feed.replay((now.instant, now.wall), &channel.history, wanted)
         });
+        let lost = backlog.filter(|it| it.evicted + it.expired > 0);
+        let before = replay.as_ref().and_then(Replay::before);
+        if let Some((Backlog { evicted, expired, .. }, position)) = lost.zip(before) {
+            let body = Outgoing::Evicted { evicted, expired, position };
+            self.encode(&Reply { id: None, body }, replies);
+        }
         let past = replay.map(|mut replay| {
             let is_due = |message: &Message| {
                 channel.as_ref().is_some_and(|channel| channel.has_waited_out(message, now.wall))

@@ -215,7 +215,7 @@ impl SocketIo {
     fn notice(&self, body: &Outgoing, out: &mut BytesMut) {
         let (name, body) = match body {
             Outgoing::Error(failure) => ("fanfare:error", error(failure)),
-            Outgoing::Evicted { evicted, expired } => {
+            Outgoing::Evicted { evicted, expired, .. } => {
                 ("fanfare:evicted", json!({ "evicted": evicted, "expired": expired }))
             }
             Outgoing::Unsubscribed { interest } => {

@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{object::Object, wanted::Wanted};
 
+/// How the channels of users begin.
+const USER: &str = "user:";
 /// Bytes of a channel's hash.
 const KEY_BYTES: usize = 6;
 
@@ -26,6 +28,14 @@ pub(super) struct Cursor {
 struct Channel {
     name: Box<str>,
     position: Option<Position>,
+    /// Whether it is the user's, of which the queue tells.
+    is_own: bool,
+}
+
+impl Channel {
+    fn is_before(&self, position: &Position) -> bool {
+        self.position.is_none_or(|at| at.epoch != position.epoch || at.offset < position.offset)
+    }
 }
 
 /// A cursor as a client brought it.
@@ -63,6 +73,7 @@ impl<'a> Earlier<'a> {
 impl Cursor {
     /// For what the server and the client have subscribed to.
     pub(super) fn new(own: &[String], wanted: &[Wanted], earlier: Option<Earlier<'_>>) -> Self {
+        let user = own_channel(own);
         let own = own.iter().map(|name| (name.as_str(), None));
         let named = wanted.iter().filter_map(|wanted| match &wanted.interest {
             Interest::Channel(channel) => Some((channel.as_str(), wanted.since.position)),
@@ -70,19 +81,21 @@ impl Cursor {
         });
         let channels = own.chain(named).map(|(name, position)| {
             let position = position.or_else(|| earlier?.position(name));
-            Channel { name: name.into(), position }
+            Channel { name: name.into(), position, is_own: Some(name) == user }
         });
         Self { channels: channels.collect() }
     }
 
     /// Follows the client; whether it moved.
     pub(super) fn note(&mut self, object: &Object) -> bool {
-        if !matches!(&*object.kind, "message" | "subscribed") {
-            return false;
-        }
-        let (Some(name), Some(position)) = (&object.channel, object.position) else { return false };
-        let channel = self.channels.iter_mut().find(|channel| *channel.name == **name);
-        let Some(channel) = channel else { return false };
+        let Some(position) = object.position else { return false };
+        let is_meant = |channel: &&mut Channel| match (&*object.kind, &object.channel) {
+            ("message" | "subscribed", Some(name)) => *channel.name == **name,
+            // It says what left the user's queue; the client may have got more already.
+            ("evicted", _) => channel.is_own && channel.is_before(&position),
+            _ => false,
+        };
+        let Some(channel) = self.channels.iter_mut().find(is_meant) else { return false };
         channel.position = Some(position);
         true
     }
@@ -91,13 +104,18 @@ impl Cursor {
     pub(super) fn text(&self, now: Timestamp) -> Option<String> {
         let mut text = now.0.to_string();
         let when = text.len();
-        for Channel { name, position } in &self.channels {
+        for Channel { name, position, .. } in &self.channels {
             if let Some(position) = position {
                 write!(text, "~{}={position}", key(name)).ok()?;
             }
         }
         (text.len() > when).then_some(text)
     }
+}
+
+/// The user's channel among those that the server has subscribed the connection to.
+pub(super) fn own_channel(channels: &[String]) -> Option<&str> {
+    channels.iter().map(String::as_str).find(|channel| channel.starts_with(USER))
 }
 
 fn key(channel: &str) -> String {
@@ -138,6 +156,8 @@ mod tests {
             (r#"{"type":"message","channel":"chat:1","data":{"position":"d.5"}}"#, false),
             (r#"{"type":"message","channel":"venue:3","position":"d.5"}"#, false),
             (r#"{"type":"published","position":"d.5"}"#, false),
+            (r#"{"type":"evicted","evicted":1,"expired":0,"position":"c.3"}"#, false),
+            (r#"{"type":"evicted","evicted":1,"expired":0,"position":"c.9"}"#, true),
         ] {
             assert_eq!(note(&mut cursor, object), moved, "{object}");
         }
@@ -147,7 +167,7 @@ mod tests {
         let later = Timestamp(NOW.0 + 1_500);
         let away = Duration::from_millis(1_500);
         for (name, position) in
-            [("venue:1", "a.2.00000007"), ("venue:2", "b.3"), ("user:kim", "c.4")]
+            [("venue:1", "a.2.00000007"), ("venue:2", "b.3"), ("user:kim", "c.9")]
         {
             let stood = (position.parse().unwrap(), away);
             assert_eq!(earlier.stand(later, &channel(name)), Some(stood));

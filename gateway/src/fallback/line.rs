@@ -18,7 +18,7 @@ use broker_protocol::{
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{
-    cursor::{Cursor, Earlier},
+    cursor::{Cursor, Earlier, own_channel},
     object::Object,
     repeats::Repeats,
     wanted::Wanted,
@@ -46,8 +46,6 @@ pub(super) struct Line {
 
 /// The id of the acknowledgement that a cursor stands for: its answer is not for the client.
 const ACK: u64 = (1 << 53) - 1;
-/// How the channels of users begin.
-const USER: &str = "user:";
 
 /// What the server says.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,10 +104,9 @@ impl Line {
         earlier: Option<Earlier<'_>>,
     ) -> Cursor {
         let cursor = Cursor::new(&connected.channels, &wanted, earlier);
-        let user = connected.channels.iter().find(|channel| channel.starts_with(USER));
-        if let Some(channel) = user {
+        if let Some(channel) = own_channel(&connected.channels) {
             let position = earlier.and_then(|earlier| earlier.position(channel));
-            self.repeats = Some(Repeats::new(channel.clone(), position));
+            self.repeats = Some(Repeats::new(channel.to_owned(), position));
             // Whoever brings a cursor has got what it tells of.
             if let Some(position) = position {
                 self.acknowledging = true;

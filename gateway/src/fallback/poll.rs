@@ -178,6 +178,8 @@ impl Round {
                         self.subscriptions = self.subscriptions.saturating_sub(1);
                         self.told = true;
                     }
+                    // What each poll may hear must not end each poll.
+                    ("evicted" | "expiring", None) => {}
                     _ => self.told = true,
                 }
                 object.json

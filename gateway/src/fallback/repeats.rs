@@ -31,6 +31,9 @@ impl Repeats {
 
     /// What to pass on for an object that came.
     pub(super) fn pass(&mut self, object: Object) -> Vec<Object> {
+        if object.kind == "evicted" && object.position.is_some_and(|it| self.has(&it)) {
+            return Vec::new();
+        }
         let own = object.kind == "message" && object.channel.as_deref() == Some(&self.channel);
         let (true, Some(position)) = (own, object.position) else { return vec![object] };
         match self.last {
@@ -51,6 +54,11 @@ impl Repeats {
                 passed
             }
         }
+    }
+
+    /// Whether the client stands there, or behind.
+    fn has(&self, position: &Position) -> bool {
+        self.last.is_some_and(|last| last.epoch == position.epoch && last.offset >= position.offset)
     }
 
     /// What was held back, though no repetition came of it.
@@ -105,6 +113,19 @@ mod tests {
         assert_eq!(passed(&mut repeats, &["a.2.00000002"]), [""; 0]);
         assert_eq!(repeats.release().len(), 1, "nothing is kept for ever");
         assert_eq!(passed(&mut repeats, &["a.3.00000003"]), ["a.3.00000003"]);
+    }
+
+    #[test]
+    fn of_losses_is_told_who_does_not_stand_behind_them() {
+        let evicted = |position| {
+            let text =
+                format!(r#"{{"type":"evicted","evicted":1,"expired":0,"position":"{position}"}}"#);
+            Object::read(text).unwrap()
+        };
+        for (position, told) in [("a.2", 0), ("a.3", 0), ("a.4.00000004", 1), ("b.1", 1)] {
+            assert_eq!(after("a.3").pass(evicted(position)).len(), told, "{position}");
+        }
+        assert_eq!(Repeats::new("user:kim".to_owned(), None).pass(evicted("a.3")).len(), 1);
     }
 
     #[test]

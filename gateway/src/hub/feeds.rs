@@ -159,8 +159,10 @@ impl ChannelFeed {
         let done = standing
             .acknowledged
             .is_some_and(|done| done.epoch == given.epoch && done.offset >= given.offset);
+        // Who was told of losses acknowledges that, too.
         let behind = standing
             .backlog
+            .filter(|backlog| backlog.evicted + backlog.expired == 0)
             .and_then(|backlog| backlog.after)
             .is_some_and(|after| after.0 == given.epoch && after.1 >= given.offset);
         if done || behind {

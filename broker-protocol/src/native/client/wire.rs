@@ -124,6 +124,7 @@ pub(super) fn parse(json: &str, binary: Option<&[u8]>) -> Result<ServerFrame, Ba
         "evicted" => ServerFrame::Evicted {
             evicted: need(wire.evicted, "evicted")?,
             expired: need(wire.expired, "expired")?,
+            position: need(wire.position()?, "position")?,
         },
         "reply" => ServerFrame::Reply { id, data: wire.data(binary)? },
         "present" => ServerFrame::Present { id, present: Box::new(wire.present()?) },

@@ -107,9 +107,10 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
             "duplicate": accepted.duplicate.then_some(true),
         }),
         ServerFrame::Acked { id } => json!({"notice": "acked", "id": id}),
-        ServerFrame::Evicted { evicted, expired } => {
-            json!({"notice": "evicted", "evicted": evicted, "expired": expired})
-        }
+        ServerFrame::Evicted { evicted, expired, position } => json!({
+            "notice": "evicted", "evicted": evicted, "expired": expired,
+            "position": position.to_string(),
+        }),
         ServerFrame::Abandoned { id } => json!({"notice": "abandoned", "id": id}),
         ServerFrame::Reply { id, data: body } => {
             json!({"notice": "reply", "id": id, "data": data(body)})

@@ -123,7 +123,9 @@ fn reply(frame: ServerFrame) -> Reply {
         }
         ServerFrame::Abandoned { .. } => Outgoing::Abandoned,
         ServerFrame::Acked { .. } => Outgoing::Acknowledged,
-        ServerFrame::Evicted { evicted, expired } => Outgoing::Evicted { evicted, expired },
+        ServerFrame::Evicted { evicted, expired, position } => {
+            Outgoing::Evicted { evicted, expired, position }
+        }
         ServerFrame::Reply { data, .. } => Outgoing::Answer { data },
         ServerFrame::Present { present, .. } => Outgoing::Present(present),
         ServerFrame::Pong { .. } => Outgoing::Pong,

@@ -277,3 +277,17 @@ async fn nobody_waits_for_ever_for_a_turn_to_read_a_window() {
     assert_eq!(outcomes, [Err(LogError::Unavailable); 10]);
     assert!(began.elapsed() < DEADLINE * 2, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_was_told_of_losses_is_asked_to_acknowledge_them() {
+    let world = World::new().await;
+    world.publish("user:kim", "gone").await;
+    assert_eq!(world.queue.purge("kim".parse().unwrap()).await, Ok(1));
+    let (feed, backlog) = world.come("user:kim").await;
+    assert_eq!(backlog.unwrap().evicted, 1);
+    let now = clock::now().instant;
+    assert!(feed.unacknowledged_for(now).is_some(), "so that its transport is");
+    let position = feed.lock().position().unwrap();
+    assert_eq!(feed.acknowledge(position), Ok(()));
+    assert_eq!(feed.unacknowledged_for(now), None);
+}
