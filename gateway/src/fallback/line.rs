@@ -72,18 +72,21 @@ impl Line {
         let (socket, pipe) = pipe(key, deps.wire.frame_bytes);
         let connection = Connection::new(deps, Box::new(socket), client, false);
         admission.serve(connection, None, Bytes::new());
-        let decoder = Decoder::new(Role::Client, usize::MAX);
-        let line = Self {
+        let line = Self::on(pipe);
+        // The answers to pings are the gateway's own: they say nothing of the client.
+        line.command(Command::Connect { token, acks: Acks::Client, session: Resumption::Never });
+        line
+    }
+
+    pub(super) fn on(pipe: PipeEnd) -> Self {
+        Self {
             pipe,
-            decoder,
+            decoder: Decoder::new(Role::Client, usize::MAX),
             input: BytesMut::new(),
             said: VecDeque::new(),
             repeats: None,
             acknowledging: false,
-        };
-        // The answers to pings are the gateway's own: they say nothing of the client.
-        line.command(Command::Connect { token, acks: Acks::Client, session: Resumption::Never });
-        line
+        }
     }
 
     /// Sends a command, which is answered without an id.

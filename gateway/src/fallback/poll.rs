@@ -80,13 +80,14 @@ pub(super) async fn poll(
     let connected = line.connected().await?;
     let subscriptions = wanted.len();
     let cursor = line.subscribe(&connected, wanted, Earlier::read(&body.cursor));
-    let mut round = Round::begin(connected, cursor, subscriptions, answers);
+    let limit = admission.deps.wire.queue_bytes;
+    let mut round = Round::begin(connected, cursor, limit, (subscriptions, answers));
     if let Some(commands) = body.commands.filter(|_| answers > 0) {
         line.commands(commands.get());
     }
     let slowest = limits.request_timeout + LEEWAY;
     round.gather(&mut line, started + wait, started + wait.max(slowest)).await;
-    round.take_the_rest(&mut line, admission.deps.wire.queue_bytes).await;
+    round.take_the_rest(&mut line).await;
     line.close();
     Ok(round.answer())
 }
@@ -112,6 +113,8 @@ fn count(commands: &RawValue) -> Result<usize, Problem> {
 struct Round {
     objects: Vec<String>,
     bytes: usize,
+    /// With so many, the rest is left for the next poll.
+    limit: usize,
     cursor: Cursor,
     /// Subscriptions and commands that are not answered yet.
     subscriptions: usize,
@@ -122,9 +125,15 @@ struct Round {
 }
 
 impl Round {
-    fn begin(connected: Object, cursor: Cursor, subscriptions: usize, answers: usize) -> Self {
+    fn begin(
+        connected: Object,
+        cursor: Cursor,
+        limit: usize,
+        (subscriptions, answers): (usize, usize),
+    ) -> Self {
         Self {
             cursor,
+            limit,
             bytes: connected.json.len(),
             objects: vec![connected.json],
             subscriptions,
@@ -134,11 +143,12 @@ impl Round {
         }
     }
 
-    /// Waits until `end` for something to tell, but until `latest` for what is under way.
+    /// Waits until `end` for something to tell, but until `latest` for what is under way, unless
+    /// there is enough to tell without it.
     async fn gather(&mut self, line: &mut Line, end: Instant, latest: Instant) {
         loop {
             let under_way = self.subscriptions + self.answers > 0;
-            if self.closed || (self.told && !under_way) {
+            if self.closed || self.is_full() || (self.told && !under_way) {
                 return;
             }
             let end = if under_way { latest } else { end };
@@ -147,14 +157,18 @@ impl Round {
         }
     }
 
-    /// What comes with it; beyond the limit it is left for the next poll.
-    async fn take_the_rest(&mut self, line: &mut Line, limit: usize) {
+    /// What comes with it.
+    async fn take_the_rest(&mut self, line: &mut Line) {
         let end = Instant::now() + GATHER;
-        while !self.closed && self.bytes < limit {
+        while !self.closed && !self.is_full() {
             let Ok(Some(said)) = timeout_at(end, line.next()).await else { break };
             self.note(said);
         }
         line.held().into_iter().for_each(|object| self.note(Said::Object(object)));
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.limit
     }
 
     fn note(&mut self, said: Said) {
@@ -199,5 +213,58 @@ impl Round {
         let kind = HeaderValue::from_static("application/json");
         let fresh = HeaderValue::from_static("no-store");
         ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, fresh)], body).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use broker_protocol::ws::frame;
+
+    use super::*;
+    use crate::socket::{Socket as _, pipe};
+
+    const END: Duration = Duration::from_secs(25);
+    const LATEST: Duration = Duration::from_secs(60);
+    const LIMIT: usize = 1000;
+
+    /// How long a poll waits that has so many commands under way and hears this, and how many
+    /// objects it tells.
+    async fn poll(answers: usize, said: &[String]) -> (Duration, usize) {
+        let (socket, end) = pipe(CommandKey::random(), 0);
+        let mut line = Line::on(end);
+        for said in said {
+            let frame = frame::text_frame(said.as_bytes());
+            assert_eq!(socket.try_write_vectored(&[IoSlice::new(&frame)]).unwrap(), frame.len());
+        }
+        let connected = Object::read(r#"{"type":"connected"}"#.to_owned()).unwrap();
+        let cursor = Cursor::new(&[], &[], None);
+        let mut round = Round::begin(connected, cursor, LIMIT, (0, answers));
+        let started = Instant::now();
+        round.gather(&mut line, started + END, started + LATEST).await;
+        (started.elapsed(), round.objects.len() - 1)
+    }
+
+    fn message(data: &str) -> String {
+        format!(r#"{{"type":"message","channel":"venue:1","data":"{data}"}}"#)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_every_poll_hears_ends_none() {
+        let evicted = r#"{"type":"evicted","evicted":1,"expired":0,"position":"a.1"}"#.to_owned();
+        let expiring = r#"{"type":"expiring","in":5000}"#.to_owned();
+        let mut said = vec![evicted, expiring];
+        assert_eq!(poll(0, &said).await, (END, 2));
+        said.push(message("news"));
+        assert_eq!(poll(0, &said).await, (Duration::ZERO, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_ends_when_it_has_enough_whatever_is_under_way() {
+        let said: Vec<String> = (0..100).map(|_| message("some news")).collect();
+        assert_eq!(poll(1, &said[..3]).await, (LATEST, 3));
+        let (waited, told) = poll(1, &said).await;
+        assert_eq!((waited, told), (Duration::ZERO, LIMIT.div_ceil(said[0].len())));
     }
 }
