@@ -152,6 +152,20 @@ def test_pages_of_allowed_origins_read_answers(start_gateway):
     refused = http("POST", f"{gateway.url}/v1/poll", {}, origin=origin)
     assert refused.problem == (401, "unauthorized")
     assert refused.headers["access-control-allow-origin"] == origin
+    assert refused.headers["access-control-expose-headers"] == "retry-after"
+
+
+def test_pages_of_allowed_origins_read_messages(start_gateway, room):
+    origin = "https://app.example"
+    gateway = start_gateway(settings={"http.allowed_origins": f'["{origin}"]'})
+    url = f"{gateway.url}/v1/channels/{room}/messages"
+    allowed = http("OPTIONS", url, origin=origin, access_control_request_method="GET")
+    assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (204, origin)
+    answer = http("GET", url, origin=origin, authorization=f"Bearer {JWT}")
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
+    assert http("GET", url, origin="https://evil.example").problem == (403, "forbidden_origin")
+    # The rest of the API is for servers.
+    assert http("OPTIONS", f"{gateway.url}/v1/stats", origin=origin).status == 405
 
 
 def test_silence_is_broken_by_heartbeats(start_gateway):

@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod connection;
+mod cors;
 mod dialect;
 mod directory;
 mod drain;

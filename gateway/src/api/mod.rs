@@ -43,7 +43,7 @@ pub(crate) use door::{Door, DoorKey};
 pub(crate) use history::Turns;
 pub(crate) use inbox::serve as serve_inbox;
 pub(crate) use peers::{ask_for_door, superseded};
-pub(crate) use routes::{Payload, router};
+pub(crate) use routes::{FOR_PAGES, Payload, router};
 
 use crate::{
     auth::{ApiKeys, Verifier},

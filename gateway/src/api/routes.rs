@@ -41,6 +41,11 @@ use crate::{problem::Problem, telemetry::Source};
 /// Largest body of a request; larger where a single message may be.
 const BODY_BYTES: usize = 8 << 20;
 
+/// What clients may ask with their token, and so pages, too.
+pub(crate) const FOR_PAGES: [&str; 2] = [MESSAGES, SNAPSHOT];
+const MESSAGES: &str = "/v1/channels/{channel}/messages";
+const SNAPSHOT: &str = "/v1/snapshot";
+
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -144,7 +149,7 @@ async fn publish_messages(
 /// false.
 #[utoipa::path(
     get,
-    path = "/v1/channels/{channel}/messages",
+    path = MESSAGES,
     operation_id = "readMessages",
     tag = "messages",
     params(("channel" = String, Path, description = "The channel."), MessagesQuery),
@@ -171,7 +176,7 @@ async fn read_messages(
 /// has.
 #[utoipa::path(
     get,
-    path = "/v1/snapshot",
+    path = SNAPSHOT,
     operation_id = "readSnapshot",
     tag = "messages",
     params(SnapshotQuery),

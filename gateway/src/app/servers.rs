@@ -10,7 +10,7 @@ use super::{Gateway, StartError, Started, internal::Internal};
 use crate::{
     api,
     config::Config,
-    connection, fallback,
+    connection, cors, fallback,
     listener::{self, Server},
     probes, socketio,
     telemetry::Metrics,
@@ -56,7 +56,9 @@ impl Listeners {
             .merge(fallback::router(&gateway.admission, &gateway.api))
             .merge(socketio::router(&gateway.socketio));
         if config.http.public_api {
-            public = public.merge(api.clone());
+            let admission = Arc::clone(&gateway.admission);
+            let guard = middleware::from_fn_with_state(admission, cors::guard_api);
+            public = public.merge(api.clone().layer(guard));
         }
         let admin = probes::router(Arc::clone(&gateway.probes)).merge(api);
         let tls = match config.http.tls() {

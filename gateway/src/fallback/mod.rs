@@ -7,10 +7,8 @@
 //!    them it has got before.
 //! 2. [`wanted`]: what a request subscribes it to.
 //! 3. [`sse`] and [`poll`]: how they are told; [`cursor`]: how a client that comes back says what
-//!    it has got.
-//! 4. [`cors`]: what pages may ask.
+//!    it has got. What pages of other origins may ask, [`cors`] says.
 
-mod cors;
 mod cursor;
 mod line;
 mod object;
@@ -29,7 +27,7 @@ use axum::{
 };
 use broker_core::NodeId;
 
-use crate::{api, connection::Admission};
+use crate::{api, connection::Admission, cors};
 
 /// What a poll may hold beside its commands, in bytes: the token, and what to subscribe to.
 const POLL_BYTES: usize = 64 * 1024;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
-use crate::connection::Admission;
+use crate::{api, connection::Admission};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue =
@@ -17,8 +17,24 @@ const HEADERS: HeaderValue =
 /// How long a browser may go by the answer, in seconds; Chromium takes no more.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
+/// What pages may read beside the body.
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
+
+/// The same as [`guard`] for what pages may ask of the API; the rest of it is for servers.
+pub(crate) async fn guard_api(
+    admission: State<Arc<Admission>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    if path.is_some_and(|path| api::FOR_PAGES.contains(&path.as_str())) {
+        return guard(admission, request, next).await;
+    }
+    next.run(request).await
+}
+
 /// Turns away what pages of foreign origins ask, and lets others read what is answered.
-pub(super) async fn guard(
+pub(crate) async fn guard(
     State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
@@ -34,7 +50,9 @@ pub(super) async fn guard(
         _ => next.run(request).await,
     };
     if let Some(origin) = origin {
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     vary(response)
 }
