@@ -245,10 +245,10 @@ impl Conversation {
         if let Some(recovered) = start.recovered {
             self.deps.metrics.history.recovery(recovered);
         }
-        let now = clock::wall();
-        messages.retain(|message| {
-            !message.has_expired(now) && !self.is_excluded(message) && !self.has_elsewhere(message)
-        });
+        let (now, all) = (clock::wall(), messages.len());
+        messages.retain(|message| !message.has_expired(now));
+        self.deps.metrics.dropped("expired", (all - messages.len()) as u64);
+        messages.retain(|message| !self.is_excluded(message) && !self.has_elsewhere(message));
         start.replayed = messages.len();
         Replay { start, messages }
     }

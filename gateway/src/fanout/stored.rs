@@ -26,7 +26,10 @@ impl Fanout {
             }
             return self.give_out(via, &messages(run).collect::<Vec<_>>(), touched);
         };
-        let Some(channel) = self.hub.feed(via) else { return 0 };
+        let Some(channel) = self.hub.feed(via) else {
+            self.metrics.dropped("unwanted", run.len() as u64);
+            return 0;
+        };
         let now = clock::now().instant;
         let mut feed = channel.lock();
         let mut next = Vec::with_capacity(run.len());

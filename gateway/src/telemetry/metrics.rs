@@ -37,7 +37,7 @@ const LATENCY_BUCKETS: [f64; 13] =
 /// Kept by the tracer, where traces are exported.
 const SPANS_HELP: &str = "Spans of traces, by what became of them: exported, failed, dropped. Where traces are exported.";
 /// Why deliveries do not happen; the values of a label.
-const DROP_REASONS: [&str; 3] = ["expired", "queue_full", "connection_lost"];
+const DROP_REASONS: [&str; 4] = ["expired", "queue_full", "connection_lost", "unwanted"];
 /// Label for namespaces that are not declared.
 const OTHER: &str = "other";
 
@@ -118,7 +118,7 @@ impl Metrics {
             compression: CompressionMetrics::new(&make)?,
             messages_dropped: make.counters(
                 "messages_dropped_total",
-                "Deliveries that did not happen, by reason: expired, queue_full, connection_lost.",
+                "Deliveries that did not happen, by reason: expired, queue_full, connection_lost, unwanted (came after the last subscriber had gone).",
                 &["reason"],
             )?,
             delivery_latency: make.histogram(

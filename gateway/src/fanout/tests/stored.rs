@@ -1,6 +1,6 @@
 //! Channels with history, on a log and a queue that can go away.
 
-use broker_backends::Histories;
+use broker_backends::{BusStats, Histories};
 use broker_core::{
     ChannelName, Epoch, History, Namespace, Offset, Position, UserId,
     feed::Wanted,
@@ -276,6 +276,17 @@ async fn nobody_waits_for_ever_for_a_turn_to_read_a_window() {
     let outcomes = join_all(reads).await;
     assert_eq!(outcomes, [Err(LogError::Unavailable); 10]);
     assert!(began.elapsed() < DEADLINE * 2, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_the_last_has_gone_is_counted() {
+    let world = World::new().await;
+    world.bus.subscribe(interest("room:1")).await.unwrap();
+    world.publish("room:1", "late").await;
+    time::sleep(Duration::from_millis(1)).await;
+    let Fanout { hub, metrics, .. } = &*world.fanout;
+    let text = String::from_utf8(metrics.render(hub, &BusStats::default()).unwrap()).unwrap();
+    assert!(text.contains(r#"fanfare_messages_dropped_total{reason="unwanted"} 1"#), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
