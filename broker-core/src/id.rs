@@ -86,6 +86,40 @@ impl NodeId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What it is known by where it must not be shown, since it may hold a host's name.
+    #[must_use]
+    pub fn mark(&self) -> NodeMark {
+        NodeMark(fnv(self.0.as_bytes()))
+    }
+}
+
+/// The hash of a [`NodeId`]; as text, 16 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NodeMark(u64);
+
+impl fmt::Display for NodeMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for NodeMark {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        // `from_str_radix` alone also takes a sign.
+        let fits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mark = u64::from_str_radix(text, 16).ok().filter(|_| fits);
+        mark.map(Self).ok_or(NameError::Malformed)
+    }
+}
+
+/// FNV-1a.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl fmt::Display for NodeId {

@@ -35,7 +35,7 @@ pub mod subscribers;
 pub use access::{Action, Identity};
 pub use code::{CloseCode, ErrorCode};
 pub use history::History;
-pub use id::{ConnectionId, MessageId, NodeId};
+pub use id::{ConnectionId, MessageId, NodeId, NodeMark};
 pub use message::{Data, JsonText, Message, Timestamp};
 pub use name::{ChannelName, ChannelPattern, EventName, Interest, Namespace, Role, UserId};
 pub use position::{Epoch, Offset, Position};

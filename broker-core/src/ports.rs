@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     history::{Slice, Top},
-    id::{ConnectionId, NodeId},
+    id::{ConnectionId, NodeId, NodeMark},
     message::{Data, Message, Publisher, Timestamp},
     name::{ChannelName, EventName, Interest, Namespace, Role, UserId},
     position::{Epoch, Offset, Position},
@@ -72,11 +72,11 @@ pub trait Bus: Send + Sync + Debug {
         wait: Duration,
     ) -> BoxFuture<'static, Result<Vec<Bytes>, BusError>>;
 
-    /// Puts a question to one other gateway. `None` says that there is none of this name, and so
+    /// Puts a question to one other gateway. `None` says that there is no such gateway, and so
     /// that nothing was done; [`BusError::Timeout`], that it may have been.
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         question: Bytes,
         wait: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>>;
@@ -173,6 +173,9 @@ pub enum BusError {
     /// The bus did not confirm in time.
     #[error("the bus did not confirm in time")]
     Timeout,
+    /// What was to be sent is larger than the bus takes; nothing was done.
+    #[error("it is larger than the bus takes")]
+    TooLarge,
 }
 
 /// A client's command that becomes a request to a service.

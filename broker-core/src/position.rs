@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::id::MessageId;
+use crate::id::{MessageId, fnv};
 
 /// One life of a log: offsets of different epochs have nothing to do with each other.
 ///
@@ -26,9 +26,7 @@ impl Fingerprint {
     /// Of the message with this id: FNV-1a, folded to 32 bits.
     #[must_use]
     pub fn of(id: &MessageId) -> Self {
-        let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = fnv(id.as_str().as_bytes());
         #[expect(clippy::cast_possible_truncation, reason = "both halves are in it")]
         Self((hash ^ (hash >> 32)) as u32)
     }

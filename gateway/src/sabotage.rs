@@ -16,7 +16,7 @@ use std::{
 
 use broker_backends::Backends;
 use broker_core::{
-    ChannelName, Data, Epoch, Interest, Message, Namespace, NodeId, Offset,
+    ChannelName, Data, Epoch, Interest, Message, Namespace, NodeMark, Offset,
     history::{From, Slice, Top},
     message::Publisher,
     ports::{
@@ -167,7 +167,7 @@ impl Bus for SpoiltBus {
 
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         question: Bytes,
         wait: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use broker_core::{
-    ChannelName, ChannelPattern, Data, Interest, Message, NodeId,
+    ChannelName, ChannelPattern, Data, Interest, Message, NodeMark,
     message::Publisher,
     ports::{
         Accepted, BoxFuture, Bus, BusError, BusEvent, PublishError, RequestError, ServiceRequest,
@@ -194,7 +194,7 @@ impl Bus for MemoryBus {
     /// There is no other gateway.
     fn ask_gateway(
         &self,
-        _: NodeId,
+        _: NodeMark,
         _: Bytes,
         _: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {

@@ -2,7 +2,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 
 use async_nats::{StatusCode, message::OutboundMessage};
 use broker_core::{
-    Data, Interest, Message, NodeId, message,
+    Data, Interest, Message, NodeMark, message,
     ports::{Accepted, BoxFuture, Bus, BusError, PublishError, RequestError, ServiceRequest},
 };
 use bytes::Bytes;
@@ -157,11 +157,11 @@ impl Bus for NatsBus {
 
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         question: Bytes,
         wait: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
-        let (link, subject) = (self.link.clone(), self.subjects.of_gateway(&node));
+        let (link, subject) = (self.link.clone(), self.subjects.of_gateway(node));
         Box::pin(async move {
             link.stamp().ok_or(BusError::Unavailable)?;
             let mut ticket = link.shared.returns.one();
@@ -173,7 +173,10 @@ impl Bus for NatsBus {
                 headers: None,
             };
             let hand_over = Instant::now() + link.shared.deadline / 2;
-            link.send(message, hand_over).await.map_err(|_| BusError::Unavailable)?;
+            link.send(message, hand_over).await.map_err(|error| match error {
+                NotSent::Unavailable => BusError::Unavailable,
+                NotSent::TooLarge => BusError::TooLarge,
+            })?;
             let answer = timeout(wait, &mut ticket.answers).await;
             let answer = answer.ok().and_then(Result::ok).ok_or(BusError::Timeout)?;
             let nobody = answer.status == Some(StatusCode::NO_RESPONDERS);

@@ -67,7 +67,8 @@ pub(crate) async fn connect(
     // In this order: async-nats names its subscriptions by number, and the link knows the first.
     let arrivals = client.subscribe(link.shared.returns.pattern()).await.map_err(nats_error)?;
     let ask = client.subscribe(subjects.of_ask().to_owned()).await.map_err(nats_error)?;
-    let own = client.subscribe(subjects.of_gateway(&options.node)).await.map_err(nats_error)?;
+    let own =
+        client.subscribe(subjects.of_gateway(options.node.mark())).await.map_err(nats_error)?;
     let api =
         client.queue_subscribe(subjects.of_api(), API_GROUP.into()).await.map_err(nats_error)?;
 

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use broker_core::{ChannelName, Interest, Namespace, NodeId};
+use broker_core::{ChannelName, Interest, Namespace, NodeMark};
 
 use crate::escape::{escape_into, is_plain};
 
@@ -143,7 +143,7 @@ impl Subjects {
     }
 
     /// Where questions to this gateway alone are published.
-    pub(crate) fn of_gateway(&self, node: &NodeId) -> String {
+    pub(crate) fn of_gateway(&self, node: NodeMark) -> String {
         format!("{}{node}", self.gateways)
     }
 }

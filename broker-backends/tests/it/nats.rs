@@ -6,7 +6,7 @@ use broker_backends::{
     QuestionKind, RedisOptions, cluster,
 };
 use broker_core::{
-    Data, JsonText, Message,
+    Data, JsonText, Message, NodeId,
     ports::{BusError, GapReason, PublishError, RequestError},
 };
 use broker_testkit::{
@@ -220,6 +220,10 @@ async fn too_large_is_too_large() {
     );
     assert_eq!(huge.await, Err(PublishError::TooLarge));
     assert_eq!(next.await, SENT);
+    let other: NodeId = "other".parse().unwrap();
+    let question = vec![0; 2 << 20].into();
+    let asked = one.gateway.bus.ask_gateway(other.mark(), question, Duration::from_secs(1));
+    assert_eq!(asked.await, Err(BusError::TooLarge));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use broker_core::{
-    ChannelName, ConnectionId, Data, Interest, JsonText, Message, MessageId, Timestamp,
+    ChannelName, ConnectionId, Data, Interest, JsonText, Message, MessageId, NodeId, Timestamp,
     message::{Exclude, Options, Publisher},
     ports::{Caller, RequestError, ServiceRequest},
 };
@@ -345,8 +345,8 @@ pub async fn every_gateway_is_asked(gateways: &[Gateway]) {
 pub async fn one_other_gateway_is_asked(gateways: &[Gateway]) {
     let (gateway, _) = ends(gateways);
     let ask = |name: String| {
-        let node = name.parse().expect("a node");
-        gateway.bus.ask_gateway(node, Bytes::from_static(b"you?"), PATIENCE)
+        let node: NodeId = name.parse().expect("a node");
+        gateway.bus.ask_gateway(node.mark(), Bytes::from_static(b"you?"), PATIENCE)
     };
     for name in (1..gateways.len()).map(|n| format!("gateway-{n}")) {
         let expected = Bytes::from(format!("{name} heard you?"));

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     routing::post,
 };
-use broker_core::{ConnectionId, ErrorCode, NodeId};
+use broker_core::{ConnectionId, ErrorCode, NodeMark};
 
 use super::{
     Deps, parse_name,
@@ -23,10 +23,10 @@ use crate::{
 };
 
 /// What lets a client speak for a connection: where that is, and the key to it. As text, the two
-/// with a dot between.
+/// with a dot between. Where is a mark, since clients need not know what hosts are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pass {
-    pub(crate) node: NodeId,
+    pub(crate) node: NodeMark,
     pub(crate) key: CommandKey,
 }
 
@@ -48,7 +48,7 @@ async fn take(
     let pass = presented(&headers)?;
     let commands =
         str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
-    let outcome = if pass.node == deps.node {
+    let outcome = if pass.node == deps.node.mark() {
         peers::hand_in(&deps.hub, connection, &pass.key, commands)
     } else {
         forward(&deps, connection, pass, commands).await?

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use broker_core::{
-    CloseCode, ConnectionId, ErrorCode, Interest, NodeId, UserId,
+    CloseCode, ConnectionId, ErrorCode, Interest, NodeId, NodeMark, UserId,
     ports::{Bus, BusError},
 };
 use bytes::Bytes;
@@ -180,7 +180,7 @@ pub(super) fn hand_in(
 /// The answer of one other gateway; `None` if there is no such gateway.
 pub(super) async fn ask_one(
     deps: &Deps,
-    node: NodeId,
+    node: NodeMark,
     ask: &Ask,
 ) -> Result<Option<Content>, Problem> {
     let question = super::json(&Envelope { v: VERSION, content: ask }).into();
@@ -196,6 +196,10 @@ pub(super) async fn ask_one(
         Err(BusError::Unavailable) => {
             let text = "the bus is not in reach, and with it the connection's gateway";
             Err(Problem::new(ErrorCode::Unavailable, text))
+        }
+        Err(BusError::TooLarge) => {
+            let text = "the commands are larger than the bus takes: send fewer at once";
+            Err(Problem::new(ErrorCode::MessageTooLarge, text))
         }
         Err(BusError::Timeout) => {
             let text = "the connection's gateway did not answer in time";
@@ -217,7 +221,7 @@ pub(crate) fn superseded(connections: &[ConnectionId]) -> Bytes {
 /// The bus is away, or the gateway did not answer in time.
 pub(crate) async fn ask_for_door(bus: &dyn Bus, node: NodeId) -> Result<Option<Door>, BusError> {
     let question = super::json(&Envelope { v: VERSION, content: Ask::Door }).into();
-    let answer = bus.ask_gateway(node, question, WAIT).await?;
+    let answer = bus.ask_gateway(node.mark(), question, WAIT).await?;
     Ok(answer.and_then(|answer| match read(&answer)?.answer {
         Content::Door(door) => door,
         _ => None,

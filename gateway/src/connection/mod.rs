@@ -15,7 +15,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use broker_core::{
@@ -28,7 +27,6 @@ use broker_protocol::{
     ws::{self, Decoder, Incoming, deflate},
 };
 use bytes::Bytes;
-use tokio::time::Instant;
 
 pub(crate) use client::{Client, Transport};
 pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade};

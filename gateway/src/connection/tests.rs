@@ -1,8 +1,8 @@
-use std::{future::poll_fn, mem};
+use std::{future::poll_fn, mem, time::Duration};
 
 use broker_backends::EmbeddedOptions;
 use broker_core::{
-    Interest, Message, NodeId,
+    Interest, Message, NodeMark,
     access::{NamespaceRules, Namespaces, Rule},
     message::{Data, Publisher},
     ports::{Accepted, BoxFuture, BusError, PublishError, RequestError, ServiceRequest},
@@ -57,7 +57,7 @@ impl Bus for SlowServices {
 
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         question: Bytes,
         wait: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {

@@ -59,7 +59,7 @@ pub(super) async fn open(
         .inspect_err(|problem| metrics.handshake(problem.code))?;
     let query = Query::read(request.uri().query().unwrap_or_default())?;
     let client = Client::of(request.headers(), Transport::Sse);
-    let pass = Pass { node: deps.node.clone(), key: CommandKey::random() };
+    let pass = Pass { node: deps.node.mark(), key: CommandKey::random() };
     let token = deps.admission.token(request.headers(), request.uri());
     let mut line = Line::open(&deps.admission, client, token, pass.key);
     let connected = line.connected().await?;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::{body::Body, http::StatusCode};
-use broker_core::ConnectionId;
+use broker_core::{ConnectionId, NodeId};
 
 use super::support::{Answer, Cluster, ask, request};
 use crate::{
@@ -24,7 +24,8 @@ fn connect(hub: &Hub, key: CommandKey) -> (Arc<Outbox>, PipeEnd) {
 
 async fn post(cluster: &Cluster, node: &str, key: CommandKey, body: &str) -> Answer {
     let router = api::commands_router(Arc::clone(&cluster.deps), BODY_BYTES);
-    let pass = Pass { node: node.parse().unwrap(), key };
+    let node: NodeId = node.parse().unwrap();
+    let pass = Pass { node: node.mark(), key };
     let path = format!("/v1/connections/{ID}/commands");
     let request = request("POST", &path, &pass.reveal()).header("content-type", "application/json");
     let request = request.body(Body::from(body.to_owned())).unwrap();

@@ -11,8 +11,8 @@ use std::{
 };
 
 use broker_core::{
-    ChannelName, ConnectionId, Data, Interest, Message, Namespace, NodeId, Offset, Position,
-    UserId,
+    ChannelName, ConnectionId, Data, Interest, Message, Namespace, NodeId, NodeMark, Offset,
+    Position, UserId,
     history::{Slice, Top},
     message::Publisher,
     ports::{
@@ -128,7 +128,7 @@ impl Bus for TestBus {
 
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         question: Bytes,
         _: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
@@ -136,7 +136,7 @@ impl Bus for TestBus {
             return ready(Err(BusError::Unavailable)).boxed();
         }
         let gateways = self.gateways.lock();
-        let asked = gateways.iter().find(|(known, _)| *known == node);
+        let asked = gateways.iter().find(|(known, _)| known.mark() == node);
         let answer = asked.map(|(node, hub)| peers::answer(&question, hub, None, node));
         ready(Ok(answer)).boxed()
     }

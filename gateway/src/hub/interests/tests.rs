@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::{
-    Message, NodeId,
+    Message, NodeMark,
     message::{Data, Publisher},
     ports::{Accepted, PublishError, RequestError, ServiceRequest},
 };
@@ -60,7 +60,7 @@ impl Bus for CountingBus {
 
     fn ask_gateway(
         &self,
-        _: NodeId,
+        _: NodeMark,
         _: Bytes,
         _: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {

@@ -10,7 +10,7 @@ use std::{
 
 use broker_backends::EmbeddedOptions;
 use broker_core::{
-    Data, Interest, Message, NodeId, Timestamp,
+    Data, Interest, Message, NodeId, NodeMark, Timestamp,
     message::Publisher,
     ports::{
         Accepted, BoxFuture, Bus, BusError, Lease, Presence, PublishError, RequestError,
@@ -74,14 +74,14 @@ impl Bus for FakeBus {
 
     fn ask_gateway(
         &self,
-        node: NodeId,
+        node: NodeMark,
         _: Bytes,
         _: Duration,
     ) -> BoxFuture<'static, Result<Option<Bytes>, BusError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let doors = self.doors.lock();
-        let answer = match doors.iter().find(|(known, _)| *known == node) {
-            Some((_, Ok(door))) => {
+        let answer = match doors.iter().find(|(known, _)| known.mark() == node) {
+            Some((node, Ok(door))) => {
                 let reply = json!({ "v": 1, "node": node.as_str(), "answer": { "door": door } });
                 Ok(Some(reply.to_string().into()))
             }
