@@ -191,12 +191,12 @@ impl Feed {
             }
         }
         self.confirmed = asked;
-        self.release_held(&mut outcome);
+        self.release_held(top, &mut outcome);
         self.catching_up = outcome.again;
         outcome
     }
 
-    fn release_held(&mut self, outcome: &mut CaughtUp) {
+    fn release_held(&mut self, top: &Top, outcome: &mut CaughtUp) {
         outcome.again |= mem::take(&mut self.ask);
         let mut held = mem::take(&mut self.held);
         held.sort_by_key(|message| message.stored.map(|it| it.offset));
@@ -215,6 +215,14 @@ impl Feed {
                     }
                 }
             }
+        }
+        // Of another log, or not in this one although it was read up to there: waiting for it
+        // would have no end. What is held was stored, so the log itself can tell.
+        let elsewhere = |it: Position| self.last.is_none_or(|last| it.epoch != last.epoch);
+        let mut held = self.held.iter().filter_map(Message::position);
+        if held.any(|it| elsewhere(it) || top.newest == Some(it)) {
+            self.held.clear();
+            self.ask = true;
         }
     }
 

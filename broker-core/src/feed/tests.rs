@@ -462,3 +462,46 @@ fn an_unused_window_goes() {
     let fingerprint = Some(Fingerprint::of(&"m1-1".parse().unwrap()));
     assert_eq!(world.feed.position().unwrap().fingerprint, fingerprint);
 }
+
+/// Catches up for as long as that is asked for, which must come to an end.
+fn settle(feed: &mut Feed, store: &Store, now: Instant) -> Vec<CaughtUp> {
+    let mut rounds = Vec::new();
+    while rounds.last().is_none_or(|last: &CaughtUp| last.again) {
+        assert!(rounds.len() < 10, "it goes on for ever: {feed:?}");
+        let plan = feed.plan();
+        let top = plan.known.unwrap_or_else(|| store.top());
+        let read = plan.slice(&history(), &top).map_or(Vec::new(), |slice| store.read(slice));
+        rounds.push(feed.caught_up(now, &history(), &top, read));
+    }
+    rounds
+}
+
+#[test]
+fn a_message_of_an_older_log_is_not_waited_for() {
+    let now = Instant::now();
+    let mut store = Store { epoch: 2, end: 0, kept: Vec::new() };
+    let real = store.publish(now, 4);
+    let mut feed = Feed::new(now);
+    let older = Stored { epoch: Epoch(1), ..real.stored.unwrap() };
+    assert_eq!(feed.arrive(now, &Message { stored: Some(older), ..real.clone() }), Arrival::Later);
+    settle(&mut feed, &store, now);
+    assert_eq!(feed.position(), real.position());
+}
+
+#[test]
+fn messages_that_the_log_has_lost_are_not_waited_for() {
+    let now = Instant::now();
+    let mut store = Store { epoch: 1, end: 0, kept: Vec::new() };
+    store.publish(now, 0);
+    let mut feed = Feed::new(now);
+    settle(&mut feed, &store, now);
+    store.publish(now, 0);
+    let held = [store.publish(now, 0), store.publish(now, 0)];
+    store.kept.truncate(1);
+    store.end = 1;
+    let arrivals = held.map(|message| feed.arrive(now, &message));
+    assert_eq!(arrivals, [Arrival::CatchUp, Arrival::Later]);
+    let rounds = settle(&mut feed, &store, now);
+    assert!(rounds.iter().all(|it| it.messages.is_empty()), "{rounds:?}");
+    assert_eq!(feed.position(), Some(store.top().position()));
+}
