@@ -160,7 +160,7 @@ impl Feed {
         read: Vec<Message>,
     ) -> CaughtUp {
         let mut outcome = CaughtUp::default();
-        let end = read.last().and_then(Message::position).unwrap_or_else(|| top.position());
+        let end = self.end_of(history, top, &read);
         match self.last {
             None => self.last = Some(top.position()),
             Some(last) if is_all(&last, top) => {}
@@ -194,6 +194,20 @@ impl Feed {
         self.release_held(top, &mut outcome);
         self.catching_up = outcome.again;
         outcome
+    }
+
+    /// How far one has got: where all was read, to the top, also if the message there cannot be
+    /// decoded; but not to a top that is known from what is held, which the log may have lost.
+    fn end_of(&self, history: &History, top: &Top, read: &[Message]) -> Position {
+        let all = read.len() < most_read(history);
+        let is_held = self.held.iter().any(|it| it.position() == top.newest);
+        let end = top.position();
+        let is_short = |seen: Position| seen.epoch == end.epoch && seen.offset < end.offset;
+        match (read.last().and_then(Message::position), self.last) {
+            (Some(seen), _) if is_held || !all || !is_short(seen) => seen,
+            (None, Some(last)) if is_held => last,
+            _ => end,
+        }
     }
 
     fn release_held(&mut self, top: &Top, outcome: &mut CaughtUp) {

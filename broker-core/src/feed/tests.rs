@@ -491,17 +491,39 @@ fn a_message_of_an_older_log_is_not_waited_for() {
 #[test]
 fn messages_that_the_log_has_lost_are_not_waited_for() {
     let now = Instant::now();
+    for survive in [0, 1] {
+        let mut store = Store { epoch: 1, end: 0, kept: Vec::new() };
+        store.publish(now, 0);
+        let mut feed = Feed::new(now);
+        settle(&mut feed, &store, now);
+        store.publish(now, 0);
+        let held = [store.publish(now, 0), store.publish(now, 0)];
+        store.kept.truncate(survive);
+        store.end = survive as u64;
+        let arrivals = held.map(|message| feed.arrive(now, &message));
+        assert_eq!(arrivals, [Arrival::CatchUp, Arrival::Later]);
+        let rounds = settle(&mut feed, &store, now);
+        assert!(rounds.iter().all(|it| it.messages.is_empty()), "{rounds:?}");
+        assert_eq!(feed.position(), Some(store.top().position()));
+        assert_eq!(rounds.iter().any(|it| it.lost), survive == 0, "{rounds:?}");
+    }
+}
+
+#[test]
+fn a_newest_message_that_cannot_be_decoded_is_read_once() {
+    let now = Instant::now();
     let mut store = Store { epoch: 1, end: 0, kept: Vec::new() };
-    store.publish(now, 0);
+    let first = store.publish(now, 0);
     let mut feed = Feed::new(now);
     settle(&mut feed, &store, now);
-    store.publish(now, 0);
-    let held = [store.publish(now, 0), store.publish(now, 0)];
-    store.kept.truncate(1);
-    store.end = 1;
-    let arrivals = held.map(|message| feed.arrive(now, &message));
-    assert_eq!(arrivals, [Arrival::CatchUp, Arrival::Later]);
-    let rounds = settle(&mut feed, &store, now);
-    assert!(rounds.iter().all(|it| it.messages.is_empty()), "{rounds:?}");
-    assert_eq!(feed.position(), Some(store.top().position()));
+    let undecodable = Position { fingerprint: None, ..store.publish(now, 0).position().unwrap() };
+    let top = Top { newest: Some(undecodable), ..store.top() };
+    assert!(feed.compare(now, &top));
+    let caught_up = feed.caught_up(now, &history(), &top, vec![first.clone()]);
+    assert_eq!(caught_up, CaughtUp::default());
+    assert!(!feed.compare(now, &top), "read at every check");
+    let since = Since { position: Some(undecodable), ..Since::default() };
+    assert_eq!(feed.need(Wanted::Since(&since)), Need::Nothing, "it is the end");
+    // What comes next follows it.
+    assert_eq!(feed.arrive(now, &store.publish(now, 0)), Arrival::Next);
 }
