@@ -527,3 +527,16 @@ fn a_newest_message_that_cannot_be_decoded_is_read_once() {
     // What comes next follows it.
     assert_eq!(feed.arrive(now, &store.publish(now, 0)), Arrival::Next);
 }
+
+#[test]
+fn what_comes_is_not_kept_for_a_window_that_was_abandoned() {
+    let mut world = World::new();
+    world.publish(0);
+    world.check();
+    let slice = world.feed.begin_window(&history(), Wanted::Nothing).unwrap();
+    let read = world.store.read(slice);
+    world.feed.abandon_window();
+    assert!(world.feed.recording.is_none());
+    world.feed.set_window(world.now, read);
+    assert!(world.feed.window.is_none(), "it may lack what came since");
+}

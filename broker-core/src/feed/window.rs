@@ -186,6 +186,11 @@ impl Feed {
         self.window = Some(Box::new(window));
     }
 
+    /// The answer to [`Feed::begin_window`] will not come.
+    pub fn abandon_window(&mut self) {
+        self.recording = None;
+    }
+
     /// Lets a window go that nobody has used for a while.
     pub fn tidy(&mut self, now: Instant) {
         let unused = |window: &mut Box<Window>| now.saturating_duration_since(window.used) > IDLE;

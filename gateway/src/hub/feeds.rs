@@ -94,6 +94,15 @@ struct Standing {
     waiting: Option<Instant>,
 }
 
+/// A window's read under way. However it ends, the feed records nothing for it any longer.
+struct WindowRead<'a>(&'a ChannelFeed);
+
+impl Drop for WindowRead<'_> {
+    fn drop(&mut self) {
+        self.0.lock().abandon_window();
+    }
+}
+
 impl ChannelFeed {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Feed> {
         self.feed.lock()
@@ -316,6 +325,7 @@ impl Feeds {
         }
         let _permit = self.reads.acquire().await.map_err(|_| LogError::Unavailable)?;
         let Some(slice) = feed.lock().begin_window(&feed.history, wanted) else { return Ok(()) };
+        let _under_way = WindowRead(feed);
         let read = self.log.read(feed.channel.clone(), slice).await?;
         feed.lock().set_window(clock::now().instant, read);
         Ok(())
@@ -420,3 +430,6 @@ async fn wait_until(caught_up: &mut watch::Receiver<u64>, times: u64) -> Result<
         Ok(Err(_)) | Err(_) => Err(LogError::Unavailable),
     }
 }
+
+#[cfg(test)]
+mod tests;
