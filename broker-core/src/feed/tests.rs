@@ -193,9 +193,9 @@ impl World {
     }
 
     fn load_window(&mut self) {
-        let slice = self.feed.begin_window(&history(), Wanted::Nothing).unwrap();
+        let slice = self.feed.begin_window(self.now, &history(), Wanted::Nothing).unwrap();
         let read = self.store.read(slice);
-        self.feed.set_window(self.now, read);
+        assert_eq!(self.feed.fill_window(self.now, read), None);
     }
 }
 
@@ -406,9 +406,9 @@ fn what_is_pending_is_given_from_the_first_on() {
         let backlog = Backlog { after, ..Backlog::default() };
         let wanted = Wanted::Pending(&backlog);
         if world.feed.need(wanted) == Need::Window {
-            let slice = world.feed.begin_window(&history(), wanted).unwrap();
+            let slice = world.feed.begin_window(world.now, &history(), wanted).unwrap();
             let read = world.store.read(slice);
-            world.feed.set_window(world.now, read);
+            assert_eq!(world.feed.fill_window(world.now, read), None);
         }
         let replay = world.feed.replay(at(world.now, 9), &history(), wanted).unwrap();
         replay.messages.iter().filter_map(|it| it.stored).map(|it| it.offset.0).collect::<Vec<_>>()
@@ -533,10 +533,42 @@ fn what_comes_is_not_kept_for_a_window_that_was_abandoned() {
     let mut world = World::new();
     world.publish(0);
     world.check();
-    let slice = world.feed.begin_window(&history(), Wanted::Nothing).unwrap();
+    let slice = world.feed.begin_window(world.now, &history(), Wanted::Nothing).unwrap();
     let read = world.store.read(slice);
     world.feed.abandon_window();
     assert!(world.feed.recording.is_none());
-    world.feed.set_window(world.now, read);
+    world.feed.fill_window(world.now, read);
     assert!(world.feed.window.is_none(), "it may lack what came since");
+}
+
+/// A queue's log keeps more than is read at once, and than a window holds.
+#[test]
+fn of_a_long_log_the_newest_messages_are_replayed_without_hole() {
+    const MANY: u64 = 25_000;
+    const MOST: u64 = MAX_READ as u64 - 1;
+    let now = Instant::now();
+    let endless = History { size: usize::MAX, ttl: TTL };
+    let mut feed = Feed::new(now);
+    let log: Vec<Message> = (1..=MANY).map(|n| message(1, n, (n > 1).then(|| n - 1))).collect();
+    let newest = log.last().and_then(Message::position);
+    let top = Top { epoch: Epoch(1), newest, end: Offset(MANY) };
+    feed.caught_up(now, &endless, &top, Vec::new());
+    let backlog = Backlog { after: Some((Epoch(1), Offset(100))), ..Backlog::default() };
+    let wanted = Wanted::Pending(&backlog);
+    assert_eq!(feed.need(wanted), Need::Window);
+    let (mut reads, mut next) = (Vec::new(), feed.begin_window(now, &endless, wanted));
+    while let Some(Slice { from: From::Offset(from), messages, .. }) = next {
+        reads.push(from.0);
+        if reads.len() == 2 {
+            let live = message(1, MANY + 1, Some(MANY));
+            assert_eq!(feed.arrive(now, &live), Arrival::Next);
+        }
+        let start = usize::try_from(from.0).unwrap() - 1;
+        next = feed.fill_window(now, log[start..].iter().take(messages).cloned().collect());
+    }
+    assert_eq!(reads, [101, 10_103, 20_105]);
+    let replay = feed.replay(at(now, 0), &endless, wanted).unwrap();
+    let given: Vec<u64> =
+        replay.messages.iter().filter_map(|it| it.stored).map(|it| it.offset.0).collect();
+    assert_eq!(given, Vec::from_iter(MANY + 2 - MOST..=MANY + 1));
 }

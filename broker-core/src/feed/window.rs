@@ -42,14 +42,14 @@ pub(super) struct Window {
     whole: bool,
 }
 
-/// What comes while the log is read for a window; the newest, if that is more than it holds.
+/// A window that is being read, and what comes meanwhile.
 #[derive(Debug)]
 pub(super) struct Recording {
-    begins: Offset,
-    /// What was given out before.
+    window: Window,
+    /// Where what was given out before ends.
     until: Offset,
-    messages: VecDeque<Message>,
-    size: usize,
+    /// What came since; the newest, if that is more than a window holds.
+    live: VecDeque<Message>,
 }
 
 /// What must be done before a [`Feed::replay`].
@@ -109,10 +109,26 @@ impl Window {
 
 impl Recording {
     pub(super) fn append(&mut self, message: Message) {
-        self.messages.push_back(message);
-        if self.messages.len() > self.size {
-            self.messages.pop_front();
+        self.live.push_back(message);
+        if self.live.len() > self.window.size {
+            self.live.pop_front();
         }
+    }
+
+    fn slice(&self, from: Offset) -> Slice {
+        let messages = self.window.size + 1;
+        Slice { from: From::Offset(from), until: self.until, messages }
+    }
+
+    /// Takes what was read, and says from where on there is more.
+    fn take(&mut self, read: Vec<Message>) -> Option<Offset> {
+        let Self { window, until, .. } = self;
+        let end = read.last().and_then(|it| it.stored).map(|it| it.offset);
+        let is_full = read.len() > window.size;
+        window.whole &= read.len() < window.size;
+        let is_out = |it: &Message| it.stored.is_some_and(|it| it.offset <= *until);
+        read.into_iter().filter(is_out).for_each(|message| window.append(message));
+        end.filter(|end| is_full && end < until).map(|end| Offset(end.0 + 1))
     }
 }
 
@@ -160,33 +176,41 @@ impl Feed {
         }
     }
 
-    /// What of the log is to be read for a window.
-    pub fn begin_window(&mut self, history: &History, wanted: Wanted<'_>) -> Option<Slice> {
+    /// What of the log is to be read first for a window.
+    pub fn begin_window(
+        &mut self,
+        now: Instant,
+        history: &History,
+        wanted: Wanted<'_>,
+    ) -> Option<Slice> {
         let last = self.last?;
         let begins = match wanted {
             Wanted::Pending(backlog) => first_pending(backlog, &last),
             Wanted::Nothing | Wanted::Since(_) => Offset(0),
         };
-        let (until, size) = (last.offset, most_read(history) - 1);
-        self.recording =
-            Some(Box::new(Recording { begins, until, messages: VecDeque::new(), size }));
-        Some(Slice { from: From::Offset(begins), until, messages: size + 1 })
+        let (messages, size) = (VecDeque::new(), most_read(history) - 1);
+        let window = Window { begins, after: None, messages, used: now, size, whole: true };
+        let recording = Recording { window, until: last.offset, live: VecDeque::new() };
+        Some(self.recording.insert(Box::new(recording)).slice(begins))
     }
 
-    /// All that the log has: the answer to [`Feed::begin_window`].
-    pub fn set_window(&mut self, now: Instant, read: Vec<Message>) {
+    /// What the log answered to [`Feed::begin_window`], or to this. Says what is to be read next;
+    /// nothing, once that is all.
+    pub fn fill_window(&mut self, now: Instant, read: Vec<Message>) -> Option<Slice> {
         // Without it, messages were lost meanwhile: these are not all.
-        let Some(recording) = self.recording.take() else { return };
-        let whole = read.len() < recording.size;
-        let is_out = |it: &Message| it.stored.is_some_and(|it| it.offset <= recording.until);
-        let messages = read.into_iter().filter(is_out).collect();
-        let (begins, size) = (recording.begins, recording.size);
-        let mut window = Window { begins, after: None, messages, used: now, size, whole };
-        recording.messages.into_iter().for_each(|message| window.append(message));
+        let recording = self.recording.as_mut()?;
+        let next = recording.take(read);
+        if let Some(next) = next {
+            return Some(recording.slice(next));
+        }
+        let Recording { mut window, live, .. } = *self.recording.take()?;
+        window.used = now;
+        live.into_iter().for_each(|message| window.append(message));
         self.window = Some(Box::new(window));
+        None
     }
 
-    /// The answer to [`Feed::begin_window`] will not come.
+    /// The rest of the window will not be read.
     pub fn abandon_window(&mut self) {
         self.recording = None;
     }

@@ -324,10 +324,13 @@ impl Feeds {
             return Ok(());
         }
         let _permit = self.reads.acquire().await.map_err(|_| LogError::Unavailable)?;
-        let Some(slice) = feed.lock().begin_window(&feed.history, wanted) else { return Ok(()) };
+        let now = || clock::now().instant;
+        let mut next = feed.lock().begin_window(now(), &feed.history, wanted);
         let _under_way = WindowRead(feed);
-        let read = self.log.read(feed.channel.clone(), slice).await?;
-        feed.lock().set_window(clock::now().instant, read);
+        while let Some(slice) = next {
+            let read = self.log.read(feed.channel.clone(), slice).await?;
+            next = feed.lock().fill_window(now(), read);
+        }
         Ok(())
     }
 
