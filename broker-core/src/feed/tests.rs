@@ -572,3 +572,22 @@ fn of_a_long_log_the_newest_messages_are_replayed_without_hole() {
         replay.messages.iter().filter_map(|it| it.stored).map(|it| it.offset.0).collect();
     assert_eq!(given, Vec::from_iter(MANY + 2 - MOST..=MANY + 1));
 }
+
+#[test]
+fn a_window_begins_behind_what_it_could_not_hold() {
+    let mut world = World::new();
+    world.publish(0);
+    world.check();
+    let slice = world.feed.begin_window(world.now, &history(), Wanted::Nothing).unwrap();
+    let read = world.store.read(slice);
+    for _ in 0..2 * SIZE {
+        world.publish(0);
+        let message = world.live.pop().unwrap();
+        world.arrive(&message);
+    }
+    assert_eq!(world.feed.fill_window(world.now, read), None);
+    for (after, need) in [(SIZE as u64 - 1, Need::Window), (SIZE as u64, Need::Nothing)] {
+        let backlog = Backlog { after: Some((Epoch(1), Offset(after))), ..Backlog::default() };
+        assert_eq!(world.feed.need(Wanted::Pending(&backlog)), need, "after {after}");
+    }
+}

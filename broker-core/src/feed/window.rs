@@ -48,8 +48,8 @@ pub(super) struct Recording {
     window: Window,
     /// Where what was given out before ends.
     until: Offset,
-    /// What came since; the newest, if that is more than a window holds.
-    live: VecDeque<Message>,
+    /// What came since.
+    live: Window,
 }
 
 /// What must be done before a [`Feed::replay`].
@@ -109,10 +109,7 @@ impl Window {
 
 impl Recording {
     pub(super) fn append(&mut self, message: Message) {
-        self.live.push_back(message);
-        if self.live.len() > self.window.size {
-            self.live.pop_front();
-        }
+        self.live.append(message);
     }
 
     fn slice(&self, from: Offset) -> Slice {
@@ -188,9 +185,18 @@ impl Feed {
             Wanted::Pending(backlog) => first_pending(backlog, &last),
             Wanted::Nothing | Wanted::Since(_) => Offset(0),
         };
-        let (messages, size) = (VecDeque::new(), most_read(history) - 1);
-        let window = Window { begins, after: None, messages, used: now, size, whole: true };
-        let recording = Recording { window, until: last.offset, live: VecDeque::new() };
+        let size = most_read(history) - 1;
+        let empty = |begins| Window {
+            begins,
+            after: None,
+            messages: VecDeque::new(),
+            used: now,
+            size,
+            whole: true,
+        };
+        let until = last.offset;
+        let live = empty(Offset(until.0.saturating_add(1)));
+        let recording = Recording { window: empty(begins), until, live };
         Some(self.recording.insert(Box::new(recording)).slice(begins))
     }
 
@@ -204,8 +210,13 @@ impl Feed {
             return Some(recording.slice(next));
         }
         let Recording { mut window, live, .. } = *self.recording.take()?;
+        if live.whole {
+            live.messages.into_iter().for_each(|message| window.append(message));
+        } else {
+            // More came than a window holds: what was read is too old.
+            window = live;
+        }
         window.used = now;
-        live.into_iter().for_each(|message| window.append(message));
         self.window = Some(Box::new(window));
         None
     }
