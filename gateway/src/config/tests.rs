@@ -110,6 +110,7 @@ jwks_url = "http://keys.example/jwks"
 keys = [{ algorithm = "none", secret = "x" }]
 [presence]
 renew = "10s"
+grace = "0s"
 [nats]
 url = "nats://me:hunter2@nats:4222"
 "#;
@@ -124,6 +125,7 @@ url = "nats://me:hunter2@nats:4222"
         "auth.leeway = \"2m\" (fanfare.toml:15): write at most \"60s\"",
         "auth.jwks_url = \"http://keys.example/jwks\" (fanfare.toml:16): write an https URL (http only to localhost)",
         "presence.renew = \"10s\" (fanfare.toml:19): write at most half of `presence.lease`, so that one lost renewal does no harm",
+        "presence.grace = \"0s\" (fanfare.toml:20): write at least \"1s\": users who reconnect at once have not left",
     ];
     for line in expected {
         assert!(found.iter().any(|problem| problem == line), "{line}\nis not in\n{found:#?}");
@@ -132,11 +134,11 @@ url = "nats://me:hunter2@nats:4222"
         "namespaces.venue.subscribe[0] = \"anybody\" (fanfare.toml:12): `anybody` is not a rule term",
         "namespaces.a b (fanfare.toml:13): a namespace has",
         "auth.keys[0].algorithm = \"none\" (fanfare.toml:17): unknown variant",
-        "nats.url = <redacted> (fanfare.toml:21): leave user, password and token out",
+        "nats.url = <redacted> (fanfare.toml:22): leave user, password and token out",
     ] {
         assert!(found.iter().any(|problem| problem.starts_with(start)), "{start}: {found:#?}");
     }
-    assert_eq!(found.len(), 13, "{found:#?}");
+    assert_eq!(found.len(), 14, "{found:#?}");
 }
 
 #[test]

@@ -189,6 +189,9 @@ impl RawRedis {
     }
 }
 
+/// Graces are looked at each second.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
+
 /// How gateways know of each other's connections, and of who is in which channel.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -203,7 +206,7 @@ pub(crate) struct Presence {
     #[schemars(with = "String")]
     pub(crate) renew: Duration,
     /// How long after their last connection a user has not left a channel yet: a reconnect within
-    /// it goes unnoticed. What a dead gateway held leaves without it.
+    /// it goes unnoticed. What a dead gateway held leaves without it. At least 1 s.
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) grace: Duration,
@@ -227,6 +230,12 @@ impl Default for Presence {
 impl Presence {
     pub(in crate::config) fn check(&self, checks: &mut Checks<'_>) {
         checks.positive("presence.renew", self.renew);
+        if self.grace < LEAST_GRACE {
+            checks.fail(
+                "presence.grace",
+                "write at least \"1s\": users who reconnect at once have not left",
+            );
+        }
         checks.positive("presence.last_seen", self.last_seen);
         if self.renew * 2 > self.lease {
             checks.fail(
