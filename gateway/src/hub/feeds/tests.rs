@@ -26,6 +26,18 @@ impl Log for AwayLog {
         Box::pin(ready(Ok(vec![EMPTY; channels.len()])))
     }
 
+    fn channels(&self, _: Namespace) -> BoxFuture<'static, Result<Listing, LogError>> {
+        Box::pin(ready(Err(LogError::Unavailable)))
+    }
+
+    fn newest(
+        &self,
+        _: Vec<ChannelName>,
+        _: Offset,
+    ) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
+        Box::pin(ready(Err(LogError::Unavailable)))
+    }
+
     fn read(&self, _: ChannelName, _: Slice) -> BoxFuture<'static, Result<Vec<Message>, LogError>> {
         if self.answers { Box::pin(ready(Err(LogError::Unavailable))) } else { Box::pin(pending()) }
     }
