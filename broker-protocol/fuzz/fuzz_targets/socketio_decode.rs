@@ -3,8 +3,9 @@
 #![no_main]
 
 use broker_protocol::{
-    engineio::{Packet, Payload, decode_payload},
+    engineio::{Packet, decode_payload},
     socketio::{Arguments, Body, Decoder, Namespace, Outgoing, Parser},
+    ws::{self, Incoming},
 };
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
@@ -37,19 +38,19 @@ fn check(body: Option<Body>) {
     for parser in [Parser::Json, Parser::MsgPack] {
         let mut frames = BytesMut::new();
         parser.encode(&Namespace::MAIN, &outgoing, &mut frames);
-        let (mut frames, mut decoder, mut again) = (frames.freeze(), Decoder::new(1 << 24), None);
-        while !frames.is_empty() {
-            let mut payload = Payload::default();
-            payload.take(&mut frames, usize::MAX);
-            for packet in
-                decode_payload(&payload.finish(), Payload::MAX_PACKETS).expect("a payload")
-            {
-                again = match packet.expect("a packet") {
+        let (mut frames, mut decoder, mut again) = (&mut frames[..], Decoder::new(1 << 24), None);
+        let mut reader = ws::Decoder::new(ws::Role::Client, usize::MAX);
+        while let Some(incoming) = reader.next(&mut frames).expect("frames") {
+            again = match incoming {
+                Incoming::Text(text) => match Packet::decode(text).expect("a packet") {
                     Packet::Text(text) => decoder.text(text).expect("a text packet"),
-                    Packet::Binary(bytes) => decoder.binary(bytes).expect("a binary packet"),
                     other => panic!("{other:?}"),
-                };
-            }
+                },
+                Incoming::Binary(bytes) => {
+                    decoder.binary(Bytes::copy_from_slice(bytes)).expect("a binary packet")
+                }
+                _ => panic!("no message"),
+            };
         }
         let Some(Body::Event { name: again_name, id: again_id, args: again }) =
             again.map(|it| it.body)

@@ -2,7 +2,7 @@
 //!
 //! Sections (§) are those of the [protocol]'s document. Whatever the server says is written as
 //! finished WebSocket frames, to be shared by all who get it; [`Payload`] makes bodies for HTTP
-//! long-polling of the same frames. Reading order: [`Packet`] (what clients send), [`Open`],
+//! long-polling of what is in them. Reading order: [`Packet`] (what clients send), [`Open`],
 //! [`decode_payload`], [`Payload`].
 //!
 //! [protocol]: https://github.com/socketio/socket.io/blob/main/docs/engine.io-protocol/v4-current.md
@@ -11,8 +11,8 @@ mod packet;
 mod payload;
 
 pub use packet::{
-    CLOSE_FRAME, Malformed, NOOP_FRAME, Open, PING_FRAME, PROBE_PONG_FRAME, Packet, encode_binary,
-    encode_open, encode_text,
+    CLOSE, Malformed, NOOP, Open, PING_FRAME, PROBE_PONG_FRAME, Packet, encode_binary, encode_open,
+    encode_text,
 };
 pub use payload::{Packets, Payload, decode_payload};
 

@@ -20,11 +20,11 @@ const MESSAGE: u8 = b'4';
 pub const PING_FRAME: &[u8] = b"\x81\x012";
 /// `3probe`: the WebSocket that a client wants to change to works (§ Upgrade).
 pub const PROBE_PONG_FRAME: &[u8] = b"\x81\x063probe";
-/// `6`: ends a poll without saying anything (§ Upgrade).
-pub const NOOP_FRAME: &[u8] = b"\x81\x016";
-/// `1`: ends a session over long-polling. Over WebSocket, clients take no notice of it: close the
+/// Ends a poll without saying anything (§ Upgrade).
+pub const NOOP: &[u8] = b"6";
+/// Ends a session over long-polling. Over WebSocket, clients take no notice of it: close the
 /// socket instead.
-pub const CLOSE_FRAME: &[u8] = b"\x81\x011";
+pub const CLOSE: &[u8] = b"1";
 
 /// One packet of a client's.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Payloads: the bodies of HTTP long-polling (§ HTTP long-polling).
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::packet::{BASE64_PREFIX, Malformed, Packet};
-use crate::ws::{FrameHeader, Opcode};
+use crate::ws::Opcode;
 
 /// Between two packets. It cannot be in one: JSON escapes it, and base64 does not have it.
 const SEPARATOR: char = '\x1e';
@@ -34,7 +34,7 @@ impl<'a> Iterator for Packets<'a> {
     }
 }
 
-/// The body of the answer to a GET, which is made of frames as they go to a WebSocket.
+/// The body of the answer to a GET, which is made of what would go to a WebSocket.
 #[derive(Debug, Default)]
 pub struct Payload {
     body: BytesMut,
@@ -63,28 +63,13 @@ impl Payload {
         self.body.len()
     }
 
-    /// Moves packets from the front of `frames` into the body while there is room and the body has
-    /// fewer than `max_bytes`; what is left in `frames` is for the next poll.
-    ///
-    /// `frames` are whole text and binary frames as [`encode_text`](super::encode_text) and the
-    /// others write them: unmasked and not compressed. All from the first other one is dropped.
-    pub fn take(&mut self, frames: &mut Bytes, max_bytes: usize) {
-        while self.has_room() && self.body.len() < max_bytes && frames.has_remaining() {
-            let Some((opcode, payload)) = next_frame(frames) else {
-                frames.clear();
-                return;
-            };
-            self.push(opcode, &payload);
-        }
-    }
-
     /// The finished body.
     #[must_use]
     pub fn finish(self) -> Bytes {
         self.body.freeze()
     }
 
-    /// Adds a packet, which has been read from its frame.
+    /// Adds a packet: what is in the frame that would go to a WebSocket.
     pub fn push(&mut self, opcode: Opcode, payload: &[u8]) {
         if self.packets > 0 {
             self.body.put_u8(SEPARATOR as u8);
@@ -100,17 +85,4 @@ impl Payload {
         // Cannot fail: the room is what base64 with padding takes.
         BASE64_STANDARD.encode_slice(payload, &mut self.body[start..]).unwrap_or_default();
     }
-}
-
-/// Takes one frame off the front of `frames`.
-fn next_frame(frames: &mut Bytes) -> Option<(Opcode, Bytes)> {
-    let (header, header_len) = FrameHeader::parse(frames).ok()??;
-    let length = usize::try_from(header.payload_len).ok()?;
-    let is_plain = header == FrameHeader::server(header.opcode, length);
-    let is_whole = frames.len() - header_len >= length;
-    if !(is_plain && is_whole && header.opcode.begins_message()) {
-        return None;
-    }
-    frames.advance(header_len);
-    Some((header.opcode, frames.split_to(length)))
 }

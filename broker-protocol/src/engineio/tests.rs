@@ -12,14 +12,6 @@ fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
     out.freeze()
 }
 
-fn text(message: &str) -> Bytes {
-    encoded(|out| encode_text(out, 0, |out| out.extend_from_slice(message.as_bytes())))
-}
-
-fn binary(message: &[u8]) -> Bytes {
-    encoded(|out| encode_binary(out, message))
-}
-
 fn packets(body: &str) -> Vec<Result<Packet<'_>, Malformed>> {
     decode_payload(body.as_bytes(), 1_000).unwrap().collect()
 }
@@ -94,53 +86,38 @@ fn the_open_packet_has_these_members_only() {
 }
 
 #[test]
-fn frames_without_content_are_right() {
+fn packets_without_content_are_right() {
     assert_eq!(PING_FRAME, frame::text_frame(b"2"));
     assert_eq!(PROBE_PONG_FRAME, frame::text_frame(b"3probe"));
-    assert_eq!(NOOP_FRAME, frame::text_frame(b"6"));
-    assert_eq!(CLOSE_FRAME, frame::text_frame(b"1"));
+    assert_eq!(Packet::decode(str::from_utf8(NOOP).unwrap()), Ok(Packet::Noop));
+    assert_eq!(Packet::decode(str::from_utf8(CLOSE).unwrap()), Ok(Packet::Close));
 }
 
 #[test]
-fn frames_become_a_payload() {
-    let mut frames = Bytes::from([&text("hello")[..], PING_FRAME, &binary(&[1, 2, 3, 4])].concat());
+fn messages_become_frames() {
+    let text = encoded(|out| encode_text(out, 0, |out| out.extend_from_slice(b"hello")));
+    assert_eq!(text, frame::text_frame(b"4hello"));
+    assert_eq!(encoded(|out| encode_binary(out, b"\x01\x02")), &b"\x82\x02\x01\x02"[..]);
+}
+
+#[test]
+fn packets_become_a_payload() {
     let mut payload = Payload::default();
-    assert!(payload.is_empty());
-    payload.take(&mut frames, 1_000);
-    assert_eq!((payload.is_empty(), frames.len()), (false, 0));
+    assert!(payload.is_empty() && payload.has_room());
+    payload.push(Opcode::Text, b"4hello");
+    payload.push(Opcode::Text, b"2");
+    payload.push(Opcode::Binary, &[1, 2, 3, 4]);
+    assert_eq!((payload.is_empty(), payload.len()), (false, 18));
     assert_eq!(payload.finish(), &b"4hello\x1e2\x1ebAQIDBA=="[..]);
 }
 
 #[test]
-fn a_payload_takes_what_fits() {
-    let mut frames = Bytes::from(text("x").repeat(40));
-    for expected in [16, 16, 8] {
-        let mut payload = Payload::default();
-        payload.take(&mut frames, usize::MAX);
-        let body = payload.finish();
-        assert_eq!(decode_payload(&body, Payload::MAX_PACKETS).unwrap().count(), expected);
-    }
-    assert!(frames.is_empty());
-
-    let mut frames = Bytes::from(text("12345").repeat(3));
+fn a_payload_has_room_for_what_every_client_takes() {
     let mut payload = Payload::default();
-    payload.take(&mut frames, 7);
-    assert_eq!((payload.len(), frames.len()), (13, 8));
-    payload.take(&mut frames, 7);
-    assert_eq!(payload.len(), 13);
-}
-
-#[test]
-fn what_is_no_message_ends_a_payload() {
-    let compressed = Bytes::from_static(b"\xc1\x01x");
-    let cut = text("hello").slice(..4);
-    for other in [frame::ping_frame(b""), compressed, cut, Bytes::from_static(b"\x81")] {
-        let mut frames = Bytes::from([text("a"), other, text("b")].concat());
-        let mut payload = Payload::default();
-        payload.take(&mut frames, usize::MAX);
-        assert!(frames.is_empty());
-        assert!(payload.finish().starts_with(b"4a"));
+    while payload.has_room() {
+        payload.push(Opcode::Text, b"4x");
     }
+    assert_eq!(decode_payload(&payload.finish(), 16).unwrap().count(), 16);
 }
 
 fn message() -> impl Strategy<Value = (Opcode, Vec<u8>)> {
@@ -151,40 +128,28 @@ fn message() -> impl Strategy<Value = (Opcode, Vec<u8>)> {
 }
 
 proptest! {
-    /// Whatever is put into polls comes out of them, in order.
+    /// Whatever is put into a poll comes out of it, in order.
     #[test]
-    fn payloads_carry_everything(
-        messages in prop::collection::vec(message(), 1..50), max_bytes in 1..500_usize,
-    ) {
-        let mut frames = BytesMut::new();
+    fn payloads_carry_everything(messages in prop::collection::vec(message(), 1..50)) {
+        let mut payload = Payload::default();
         for (opcode, message) in &messages {
             match opcode {
-                Opcode::Text => encode_text(&mut frames, 0, |out| out.extend_from_slice(message)),
-                _ => encode_binary(&mut frames, message),
+                Opcode::Text => payload.push(Opcode::Text, &[b"4", &message[..]].concat()),
+                _ => payload.push(Opcode::Binary, message),
             }
         }
-        let mut frames = frames.freeze();
-        let mut read = Vec::new();
-        while !frames.is_empty() {
-            let mut payload = Payload::default();
-            payload.take(&mut frames, max_bytes);
-            prop_assert!(!payload.is_empty());
-            for packet in decode_payload(&payload.finish(), Payload::MAX_PACKETS).unwrap() {
-                read.push(match packet.unwrap() {
-                    Packet::Text(text) => (Opcode::Text, text.as_bytes().to_vec()),
-                    Packet::Binary(bytes) => (Opcode::Binary, bytes.to_vec()),
-                    other => panic!("{other:?}"),
-                });
-            }
-        }
-        prop_assert_eq!(read, messages);
+        let body = payload.finish();
+        let read = decode_payload(&body, messages.len()).unwrap().map(|packet| match packet {
+            Ok(Packet::Text(text)) => (Opcode::Text, text.as_bytes().to_vec()),
+            Ok(Packet::Binary(bytes)) => (Opcode::Binary, bytes.to_vec()),
+            other => panic!("{other:?}"),
+        });
+        prop_assert_eq!(read.collect::<Vec<_>>(), messages);
     }
 
     #[test]
     fn decoding_never_panics(body in prop::collection::vec(any::<u8>(), 0..100), text in ".{0,20}") {
         let _packets = decode_payload(&body, 10).map(Iterator::count);
         let _packet = Packet::decode(&text);
-        let mut payload = Payload::default();
-        payload.take(&mut body.into(), 1_000);
     }
 }

@@ -7,7 +7,7 @@ use std::{mem, sync::Arc, time::Duration};
 
 use broker_core::CloseCode;
 use broker_protocol::{
-    engineio::{Packet, Payload},
+    engineio::{self, Packet, Payload},
     ws::{Decoder, Incoming, Opcode, Role},
 };
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -98,19 +98,19 @@ impl Polled {
             let State { phase, probing, .. } = *self.state.lock();
             match phase {
                 Phase::Polling => {}
-                Phase::Left => break Bytes::from_static(b"6"),
+                Phase::Left => break Bytes::from_static(engineio::NOOP),
                 // Clients that upgrade wait for their polls before.
                 Phase::Upgraded => {
                     turn.end();
                     return Err(Gone);
                 }
-                Phase::Closed => break Bytes::from_static(b"1"),
+                Phase::Closed => break Bytes::from_static(engineio::CLOSE),
             }
             let patience = if probing { WHILE_PROBING } else { Duration::MAX };
             tokio::select! {
                 Some(body) = self.packets(max_bytes) => break body,
                 () = changed => {}
-                () = time::sleep(patience) => break Bytes::from_static(b"6"),
+                () = time::sleep(patience) => break Bytes::from_static(engineio::NOOP),
             }
         };
         turn.end();
