@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::{self, HttpBody as _},
-    extract::{Query, Request, State},
+    body::{Bytes, HttpBody as _},
+    extract::{DefaultBodyLimit, FromRequest as _, Query, Request, State},
     http::{Method, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::any,
@@ -20,7 +20,7 @@ use super::{
     engine::Engine,
     forward::{self, Forwarder, NotForwarded},
     handshake::Handshake,
-    polled::Polled,
+    polled::{Gone, Polled},
     sid::Owner,
     upgrade,
 };
@@ -65,7 +65,8 @@ pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
             let path = path.trim_end_matches('/');
             router = router.route(path, any(serve)).route(&format!("{path}/"), any(serve));
         }
-        all = all.merge(router.with_state(Arc::clone(mount)));
+        let limit = DefaultBodyLimit::max(mount.options.max_payload);
+        all = all.merge(router.layer(limit).with_state(Arc::clone(mount)));
     }
     all
 }
@@ -159,24 +160,13 @@ impl Mount {
         let polled = self.find(sid)?;
         match *request.method() {
             Method::GET => self.answer_poll(&polled).await,
-            Method::POST => {
-                let body = body::to_bytes(request.into_body(), self.options.max_payload)
-                    .await
-                    .map_err(|_| Refusal::TooLarge)?;
-                let posted = match decode_payload(&body, MAX_PACKETS) {
-                    Ok(packets) => polled.post(packets).await,
-                    Err(_) => Err(polled.give_up()),
-                };
-                posted.map_err(|_| Refusal::BadRequest("Bad request"))?;
-                Ok(([(header::CONTENT_TYPE, "text/html")], "ok").into_response())
-            }
+            Method::POST => take_post(&polled, request).await,
             _ => Err(Refusal::BadRequest("Bad request")),
         }
     }
 
     async fn answer_poll(&self, polled: &Arc<Polled>) -> Result<Response, Refusal> {
-        let packets = polled.poll(self.options.max_payload).await;
-        let packets = packets.map_err(|_| Refusal::BadRequest("Bad request"))?;
+        let packets = polled.poll(self.options.max_payload).await?;
         let headers = [
             (header::CONTENT_TYPE, "text/plain; charset=UTF-8"),
             (header::CACHE_CONTROL, "no-store"),
@@ -254,6 +244,27 @@ impl From<NotForwarded> for Refusal {
             NotForwarded::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         };
         Self::Problem(Problem::http(status, code, why.to_string()).retryable())
+    }
+}
+
+/// What is broken off, or cannot be read, ends the session; what is only too large does not.
+async fn take_post(polled: &Polled, request: Request) -> Result<Response, Refusal> {
+    let posting = polled.posting()?;
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            posting.end();
+            return Err(Refusal::TooLarge);
+        }
+        Err(_) => return Err(Gone.into()),
+    };
+    posting.take(decode_payload(&body, MAX_PACKETS).map_err(|_| Gone)?).await?;
+    Ok(([(header::CONTENT_TYPE, "text/html")], "ok").into_response())
+}
+
+impl From<Gone> for Refusal {
+    fn from(_: Gone) -> Self {
+        Self::BadRequest("Bad request")
     }
 }
 

@@ -69,7 +69,7 @@ enum Phase {
 pub(super) struct Gone;
 
 /// One request at a time: where it does not end well, the session does.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     polled: &'a Polled,
     done: bool,
     which: fn(&mut State) -> &mut bool,
@@ -117,35 +117,12 @@ impl Polled {
         Ok(body)
     }
 
-    /// Hands packets to the server, and waits until it has taken them.
+    /// The client begins to send packets, of which [`Turn::take`] is told.
     ///
     /// # Errors
-    /// The session is over; also because of what is in the packets.
-    pub(super) async fn post<'a, E>(
-        &self,
-        packets: impl Iterator<Item = Result<Packet<'a>, E>>,
-    ) -> Result<(), Gone> {
-        let turn = self.begin(|state| &mut state.posting)?;
-        for packet in packets {
-            match packet.map_err(|_| Gone)? {
-                Packet::Text(text) => {
-                    self.pipe.send(Opcode::Text, format!("4{text}").as_bytes());
-                }
-                Packet::Binary(bytes) => self.pipe.send(Opcode::Binary, &bytes),
-                Packet::Pong(_) => self.pipe.send(Opcode::Text, b"3"),
-                Packet::Close => {
-                    self.end(Phase::Left);
-                    turn.end();
-                    return Ok(());
-                }
-                // Some clients send it also where they do not upgrade.
-                Packet::Noop => {}
-                Packet::Open | Packet::Ping(_) | Packet::Upgrade => return Err(Gone),
-            }
-        }
-        time::timeout(TAKEN_WITHIN, self.pipe.taken()).await.map_err(|_| Gone)?;
-        turn.end();
-        Ok(())
+    /// The session is over; also because the client sends others already.
+    pub(super) fn posting(&self) -> Result<Turn<'_>, Gone> {
+        self.begin(|state| &mut state.posting)
     }
 
     /// The client probes a WebSocket: polls end at once, until it has made up its mind.
@@ -162,13 +139,7 @@ impl Polled {
         Ok(Probing(Arc::clone(self)))
     }
 
-    /// What the client sent cannot be read: the session is over.
-    pub(super) fn give_up(&self) -> Gone {
-        self.end(Phase::Closed);
-        Gone
-    }
-
-    /// The server's side has ended.
+    /// The session is over.
     pub(super) fn close(&self) {
         self.end(Phase::Closed);
     }
@@ -185,7 +156,8 @@ impl Polled {
 
     fn begin(&self, which: fn(&mut State) -> &mut bool) -> Result<Turn<'_>, Gone> {
         if *self.lives_until.lock() <= Instant::now() {
-            return Err(self.give_up());
+            self.close();
+            return Err(Gone);
         }
         let mut state = self.state.lock();
         if state.phase != Phase::Polling {
@@ -193,7 +165,7 @@ impl Polled {
         }
         if mem::replace(which(&mut state), true) {
             drop(state);
-            self.end(Phase::Closed);
+            self.close();
             return Err(Gone);
         }
         Ok(Turn { polled: self, done: false, which })
@@ -266,7 +238,36 @@ impl Polled {
 }
 
 impl Turn<'_> {
-    fn end(mut self) {
+    /// Hands packets to the server, and waits until it has taken them.
+    ///
+    /// # Errors
+    /// The session is over; also because of what is in the packets.
+    pub(super) async fn take<'a, E>(
+        self,
+        packets: impl Iterator<Item = Result<Packet<'a>, E>>,
+    ) -> Result<(), Gone> {
+        let pipe = &self.polled.pipe;
+        for packet in packets {
+            match packet.map_err(|_| Gone)? {
+                Packet::Text(text) => pipe.send(Opcode::Text, format!("4{text}").as_bytes()),
+                Packet::Binary(bytes) => pipe.send(Opcode::Binary, &bytes),
+                Packet::Pong(_) => pipe.send(Opcode::Text, b"3"),
+                Packet::Close => {
+                    self.polled.end(Phase::Left);
+                    break;
+                }
+                // Some clients send it also where they do not upgrade.
+                Packet::Noop => {}
+                Packet::Open | Packet::Ping(_) | Packet::Upgrade => return Err(Gone),
+            }
+        }
+        time::timeout(TAKEN_WITHIN, pipe.taken()).await.map_err(|_| Gone)?;
+        self.end();
+        Ok(())
+    }
+
+    /// The request has ended well.
+    pub(super) fn end(mut self) {
         self.done = true;
     }
 }
