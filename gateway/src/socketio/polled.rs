@@ -275,9 +275,15 @@ impl Turn<'_> {
 /// A client that breaks off a request has gone.
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *(self.which)(&mut self.polled.state.lock()) = false;
+        let mut state = self.polled.state.lock();
+        *(self.which)(&mut state) = false;
+        let upgraded = state.phase == Phase::Upgraded;
+        drop(state);
+        if upgraded {
+            self.polled.changed.notify_waiters();
+        }
         if !self.done {
-            self.polled.end(Phase::Closed);
+            self.polled.close();
         }
     }
 }
@@ -291,8 +297,12 @@ impl Probing {
         let polled = Arc::clone(&self.0);
         polled.end(Phase::Upgraded);
         // A poll that was under way has ended, or ends with what it has taken already.
-        while polled.state.lock().polling {
-            polled.changed.notified().await;
+        loop {
+            let changed = polled.changed.notified();
+            if !polled.state.lock().polling {
+                break;
+            }
+            changed.await;
         }
         let input = mem::take(&mut polled.reader.lock().input);
         if let Err(error) = polled.pipe.move_to(socket, &input, unread).await {
