@@ -132,10 +132,9 @@ impl PipeEnd {
     pub(crate) fn send(&self, opcode: Opcode, payload: &[u8]) {
         self.0.send(&mut self.0.state.lock(), opcode, payload);
     }
-}
 
-impl Drop for PipeEnd {
-    fn drop(&mut self) {
+    /// Nobody reads any more what the server writes; what was sent to it is still there.
+    pub(crate) fn leave(&self) {
         if self.0.moved.get().is_some() {
             return;
         }
@@ -144,6 +143,12 @@ impl Drop for PipeEnd {
         drop(state);
         self.0.server_reads.wake();
         self.0.server_writes.wake();
+    }
+}
+
+impl Drop for PipeEnd {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -179,8 +179,11 @@ impl Polled {
         state.phase = phase;
         drop(state);
         self.changed.notify_waiters();
-        if phase != Phase::Upgraded {
+        if phase == Phase::Left {
             self.pipe.send(Opcode::Close, &CloseCode::Normal.number().to_be_bytes());
+        }
+        if phase != Phase::Upgraded {
+            self.pipe.leave();
         }
     }
 
@@ -189,9 +192,8 @@ impl Polled {
         loop {
             let mut payload = Payload::default();
             let ended = self.take(&mut payload, max_bytes).is_err();
-            if ended {
-                self.close();
-            }
+            // The end is for the next poll: clients learn of it before they look at packets that
+            // come with it.
             if !payload.is_empty() {
                 return Some(payload.finish());
             }
