@@ -107,9 +107,12 @@ impl Engine {
             &mut open,
         );
         outbox.push(&open.freeze(), 0);
-        deps.metrics.connections.inc();
+        let first_bytes = match mount.echo {
+            true => mount.options.max_payload,
+            false => deps.wire.frame_bytes_before_connect,
+        };
         let mut engine = Self {
-            decoder: Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect),
+            decoder: Decoder::new(ws::Role::Server, first_bytes),
             packets: socketio::Decoder::new(mount.options.max_payload),
             heartbeat: Heartbeat { due: now + mount.options.ping_interval, pinged: false },
             patience: (!mount.echo).then_some(now + mount.options.connect_timeout),
@@ -124,6 +127,7 @@ impl Engine {
             mount,
             deps,
         };
+        engine.list();
         engine.settle();
         engine
     }
@@ -134,6 +138,18 @@ impl Engine {
             self.take_bytes(&mut Vec::from(unread));
             self.settle();
         }
+    }
+
+    /// While the client is in no namespace, the session counts as a connection, and is told what
+    /// the others are told.
+    fn list(&self) {
+        self.deps.metrics.connections.inc();
+        self.deps.hub.add(&self.outbox);
+    }
+
+    fn unlist(&self) {
+        self.deps.metrics.connections.dec();
+        self.deps.hub.remove(self.outbox.id());
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -163,6 +179,10 @@ impl Engine {
                 let notices = self.outbox.take_notices();
                 if self.outbox.is_flushed().is_err() {
                     self.end = Some(End::Broken);
+                }
+                let drain = notices.drain.map(|_| CloseCode::ServiceRestart);
+                if let Some(code) = notices.close.or(drain) {
+                    self.close(code, End::Closing(code));
                 }
                 if notices.due && self.scheduled.take_if(|at| *at <= Instant::now()).is_some() {
                     self.beat();
@@ -203,7 +223,7 @@ impl Engine {
         let before = self.spaces.len();
         self.spaces.retain(|space| space.end().is_none() || !space.is_flushed());
         if before > 0 && self.spaces.is_empty() {
-            self.deps.metrics.connections.inc();
+            self.list();
         }
     }
 
@@ -290,7 +310,7 @@ impl Engine {
         }
         self.patience = None;
         if self.spaces.is_empty() {
-            self.deps.metrics.connections.dec();
+            self.unlist();
             self.decoder.set_max_message(self.mount.options.max_payload);
         }
         let token = if framing.echo { None } else { self.handshake.token(&framing.face, auth) };
@@ -365,7 +385,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         if self.spaces.is_empty() {
-            self.deps.metrics.connections.dec();
+            self.unlist();
         }
     }
 }
