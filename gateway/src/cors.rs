@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{api, connection::Admission};
+use crate::{api, config::AllowedOrigins, connection::Admission};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue =
@@ -17,6 +17,8 @@ const HEADERS: HeaderValue =
 /// How long a browser may go by the answer, in seconds; Chromium takes no more.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 
+/// Whether pages may have cookies sent along, as some clients do unasked; nothing here reads them.
+const CREDENTIALS: HeaderValue = HeaderValue::from_static("true");
 /// What pages may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
 
@@ -45,6 +47,8 @@ pub(crate) async fn guard(
         return vary(problem.into_response());
     }
     let preflight = request.method() == Method::OPTIONS;
+    // Pages of all origins may ask, but not with what a browser keeps for one of them.
+    let trusted = admission.origins != AllowedOrigins::All;
     let mut response = match (preflight, origin.is_some()) {
         (true, true) => preflight_answer(),
         _ => next.run(request).await,
@@ -53,6 +57,9 @@ pub(crate) async fn guard(
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        if trusted {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, CREDENTIALS);
+        }
     }
     vary(response)
 }

@@ -7,6 +7,7 @@ use axum::{
     body::{Bytes, HttpBody as _},
     extract::{DefaultBodyLimit, FromRequest as _, Query, Request, State},
     http::{Method, StatusCode, header},
+    middleware,
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     connection::{self, Transport, accept_plain},
+    cors,
     problem::Problem,
     socket::{CommandKey, pipe},
 };
@@ -66,7 +68,8 @@ pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
             router = router.route(path, any(serve)).route(&format!("{path}/"), any(serve));
         }
         let limit = DefaultBodyLimit::max(mount.options.max_payload);
-        all = all.merge(router.layer(limit).with_state(Arc::clone(mount)));
+        let cors = middleware::from_fn_with_state(Arc::clone(&mount.admission), cors::guard);
+        all = all.merge(router.layer(limit).layer(cors).with_state(Arc::clone(mount)));
     }
     all
 }

@@ -4,6 +4,7 @@ use broker_core::{
     Epoch, Offset,
     history::{Rewind, Since, Slice},
     ports::BoxFuture,
+    retained::Listing,
 };
 use futures_util::FutureExt as _;
 
