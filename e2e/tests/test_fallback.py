@@ -95,7 +95,7 @@ def test_only_who_has_the_secret_speaks_for_a_connection(site, listen, chat):
         not_found = events.post(ping, gateway, secret=other.connected["secret"])
         assert not_found.problem == (404, "not_found")
         assert events.post(ping, gateway, connection="0" * 32).problem == (404, "not_found")
-        nowhere = "nobody-1." + "0" * 32
+        nowhere = "0" * 16 + "." + "0" * 32
         assert events.post(ping, gateway, secret=nowhere).problem == (404, "not_found")
         for bad in ("", "x", JWT):
             refused = events.post(ping, gateway, secret=bad)
