@@ -282,7 +282,8 @@ impl Engine {
     }
 
     fn take(&mut self, socketio::Packet { namespace, body }: socketio::Packet) {
-        let found = self.spaces.iter_mut().find(|space| is_of(space, &namespace));
+        let found =
+            self.spaces.iter_mut().find(|space| space.end().is_none() && is_of(space, &namespace));
         match (body, found) {
             (Body::Connect { auth }, None) => self.enter(namespace, auth.as_ref()),
             (Body::Event { name, id, args }, Some(space)) if space.is_connected() => {
