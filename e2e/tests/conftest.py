@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 from api import Api
+from application import Application, ProfileGateway, Served
 from bus import Nats
 from client import Client
 from harness import Gateway, NatsServer, RedisServer, token
@@ -157,3 +158,45 @@ def connect():
 def subscribers(site, connect):
     """subscribers(channel…): a client on each gateway of the site, subscribed."""
     return lambda *channels: [connect(gateway).subscribe(*channels) for gateway in site.gateways]
+
+
+@pytest.fixture(scope="module")
+def profile_processes(tmp_path_factory):
+    with processes_in(tmp_path_factory.mktemp("profile")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def embedded_profile(request, profile_processes):
+    """One gateway that serves the module's PROFILE."""
+    settings = getattr(request.module, "SETTINGS", None)
+    gateway = ProfileGateway(request.module.PROFILE, profile_processes.directory, settings=settings)
+    return Served([profile_processes(gateway)], None, None)
+
+
+@pytest.fixture(scope="module")
+def cluster_profile(request, profile_processes):
+    """Two gateways that serve the module's PROFILE."""
+    start, settings = profile_processes, getattr(request.module, "SETTINGS", None)
+    nats, redis = start(NatsServer(start.directory)), start(RedisServer(start.directory))
+    gateways = [
+        start(ProfileGateway(request.module.PROFILE, start.directory, name, nats, redis, settings))
+        for name in ("gateway-1", "gateway-2")
+    ]
+    with Nats(nats.url) as bus:
+        yield Served(gateways, nats, bus)
+
+
+@pytest.fixture(params=["embedded", "cluster", "cluster by NATS"])
+def served(request):
+    """Services publish over HTTP to one gateway, to one of two, and over NATS."""
+    site, _, over_nats = request.param.partition(" by ")
+    served = request.getfixturevalue(f"{site}_profile")
+    return dataclasses.replace(served, bus=served.bus if over_nats else None)
+
+
+@pytest.fixture
+def application():
+    """application(script, argument…): an application's client in Node."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(Application(*arguments))
