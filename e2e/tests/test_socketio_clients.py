@@ -193,7 +193,6 @@ def test_who_has_left_a_channel_hears_nothing_of_it(site, come, chat):
         (["publish", {"channel": "venue:1", "data": 1}], "forbidden"),
         (["publish", {"channel": "chat:1"}], "bad_request"),
         (["publish"], "bad_request"),
-        (["nothing", 1], "unknown_command"),
     ],
 )
 def test_what_cannot_be_done_is_answered_with_why(embedded_site, come, event, code):

@@ -143,6 +143,11 @@ def test_who_leaves_a_namespace_may_come_again(either):
     assert is_usable(either)
 
 
+def test_who_leaves_a_namespace_may_come_again_in_the_same_breath(polling):
+    polling.send("41", "40")
+    assert polling.next().startswith('40{"sid":')
+
+
 def test_who_has_left_the_last_namespace_is_still_pinged(brisk, dial):
     client = enter(dial(brisk))
     client.send("41")
