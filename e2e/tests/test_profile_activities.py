@@ -88,7 +88,6 @@ def test_s4_4_join_is_refused(cluster_profile, come):
     assert client.ask("joinRoom", "no_such_room") == {"error": "Unauthorized"}
 
 
-@pytest.mark.xfail(strict=True, reason="what fails without an acknowledgement is told nowhere")
 def test_s4_4_join_is_refused_without_ack(cluster_profile, come):
     client = come(cluster_profile.first, "alice")
     client.emit("room:join", {"roomId": "activity_43"})

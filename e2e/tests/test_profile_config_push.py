@@ -204,7 +204,6 @@ def test_s0_19_connection_loss(processes, application):
     welcomed(client)
 
 
-@pytest.mark.xfail(strict=True, reason="an event that is refused before anything is done is told only in an ack")
 def test_what_no_verb_takes_is_refused(served, come):
     client = come(served.first, userId="alice")
     client.emit("config_update", {"screen": "Auth"})

@@ -37,6 +37,8 @@ pub(crate) struct Event {
 pub(crate) struct Settled {
     pub(crate) emission: Option<Emission>,
     pub(crate) ack: Option<(AckId, Vec<Data>)>,
+    /// What went wrong, where nobody waits for an acknowledgement, nor was told otherwise.
+    pub(crate) error: Option<(ErrorCode, String)>,
 }
 
 impl Event {
@@ -75,12 +77,14 @@ impl Calls {
                 let emission = call.zip(reply.as_ref()).map(|(call, reply)| call.replied(reply));
                 event.reply = reply.or(event.reply);
                 self.ready.push_back(event);
-                Settled { emission: fitting(emission), ack: None }
+                Settled { emission: fitting(emission), ..Settled::default() }
             }
             Err((code, text)) => {
                 let emission = call.map(|call| call.failed(code, &text));
                 let ack = event.ack.map(|(id, ack)| (id, ack.failed(code, &text)));
-                Settled { emission: fitting(emission), ack }
+                let emission = fitting(emission);
+                let error = (ack.is_none() && emission.is_none()).then_some((code, text));
+                Settled { emission, ack, error }
             }
         }
     }

@@ -188,10 +188,7 @@ impl SocketIo {
         let context = Context { connection: &sid, identity, now: clock::wall() };
         match face.on_connect(&context) {
             Ok(actions) => self.welcome = Some(Event::new(None, actions)),
-            Err(failure) => {
-                let body = json!({ "error": failure.text, "code": failure.code.as_str() });
-                self.framing.encode_notice("fanfare:error", &body, out);
-            }
+            Err(failure) => self.encode_error(failure.code, &failure.text, out),
         }
     }
 
@@ -236,6 +233,15 @@ impl SocketIo {
         if let Some((id, args)) = settled.ack {
             self.encode_ack(id, &args, out);
         }
+        if let Some((code, text)) = settled.error {
+            self.encode_error(code, &text, out);
+        }
+    }
+
+    /// What was wrong with something that has no acknowledgement.
+    pub(crate) fn encode_error(&self, code: ErrorCode, text: &str, out: &mut BytesMut) {
+        let body = json!({ "error": text, "code": code.as_str() });
+        self.framing.encode_notice("fanfare:error", &body, out);
     }
 
     pub(crate) fn encode_ack(&self, id: AckId, args: &[Data], out: &mut BytesMut) {

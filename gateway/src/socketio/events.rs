@@ -34,9 +34,10 @@ pub(super) fn take(space: &mut Conversation, name: &str, id: Option<AckId>, args
         }
         Err(failure) => {
             space.count_error(failure.code);
-            if let Some(id) = id {
-                say(space, |socket, out| socket.encode_ack(id, &failure.ack, out));
-            }
+            say(space, |socket, out| match id {
+                Some(id) => socket.encode_ack(id, &failure.ack, out),
+                None => socket.encode_error(failure.code, &failure.text, out),
+            });
         }
     }
 }
