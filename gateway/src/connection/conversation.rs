@@ -171,11 +171,6 @@ impl Conversation {
         self.session.handle_request(clock::now(), request, rand::random());
     }
 
-    /// Says that what the client wants cannot be asked for.
-    pub(crate) fn refuse(&mut self, number: Option<u64>, failure: Failure) {
-        self.session.handle_malformed(number, failure);
-    }
-
     /// Queues what no command was asked for.
     pub(crate) fn say(&self, frames: &Bytes) {
         if !frames.is_empty() {

@@ -115,14 +115,16 @@ pub(crate) async fn upgrade(
     Ok(switching_protocols(&accepted))
 }
 
-/// Takes a WebSocket without sub-protocol or extensions: what to answer, and the socket to be, with
-/// what came right behind the request.
+/// A socket, with what came right behind the request.
+type RawSocket = (Box<dyn Socket>, Bytes);
+
+/// Takes a WebSocket without sub-protocol or extensions: what to answer, and the socket to be.
 ///
 /// # Errors
 /// The request is no WebSocket upgrade.
 pub(crate) fn accept_plain(
     request: &mut Request,
-) -> Result<(Response, impl Future<Output = Option<(Box<dyn Socket>, Bytes)>> + use<>), Problem> {
+) -> Result<(Response, impl Future<Output = Option<RawSocket>> + use<>), Problem> {
     let key = check_handshake(request)?;
     let dialect = Dialect::Native { named: false };
     let response = switching_protocols(&Accepted { key, dialect, extensions: None });
@@ -281,7 +283,7 @@ fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 /// Takes the upgraded connection apart: what is left of hyper is dropped here, buffers and all.
-pub(crate) async fn raw_socket(upgrade: OnUpgrade) -> Option<(Box<dyn Socket>, Bytes)> {
+pub(crate) async fn raw_socket(upgrade: OnUpgrade) -> Option<RawSocket> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {

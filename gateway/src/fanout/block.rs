@@ -37,7 +37,7 @@ struct Framed {
     /// Of each message that is split, the group.
     groups: Vec<usize>,
     bytes: Bytes,
-    next: OnceCell<Box<Framed>>,
+    next: OnceCell<Box<Self>>,
 }
 
 impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {

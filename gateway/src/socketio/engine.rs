@@ -285,7 +285,7 @@ impl Engine {
         let found =
             self.spaces.iter_mut().find(|space| space.end().is_none() && is_of(space, &namespace));
         match (body, found) {
-            (Body::Connect { auth }, None) => self.enter(namespace, auth.as_ref()),
+            (Body::Connect { auth }, None) => self.enter(&namespace, auth.as_ref()),
             (Body::Event { name, id, args }, Some(space)) if space.is_connected() => {
                 events::take(space, &name, id, &args);
             }
@@ -296,13 +296,13 @@ impl Engine {
         }
     }
 
-    fn enter(&mut self, namespace: Namespace, auth: Option<&JsonText>) {
+    fn enter(&mut self, namespace: &Namespace, auth: Option<&JsonText>) {
         let Some(parser) = self.packets.parser() else { return };
-        let Some(framing) = self.mount.framing(&namespace, parser) else {
+        let Some(framing) = self.mount.framing(namespace, parser) else {
             let refusal =
                 socketio::Outgoing::ConnectError { message: "Invalid namespace", data: None };
             let mut out = BytesMut::new();
-            parser.encode(&namespace, &refusal, &mut out);
+            parser.encode(namespace, &refusal, &mut out);
             self.outbox.deliver(&out.freeze(), 0);
             return;
         };
