@@ -27,7 +27,7 @@ use crate::{
     probes::Probes,
     profile::Profile,
     queue::Acknowledgements,
-    register,
+    register, rest,
     roster::{self, Tools},
     socketio::{Forwarder, Mount},
     telemetry::{Metrics, Tracing},
@@ -54,6 +54,8 @@ pub(crate) enum StartError {
     Bus(#[from] ConnectError),
     #[error("{0}")]
     Auth(String),
+    #[error(transparent)]
+    Taken(#[from] rest::Taken),
     #[error("{0}")]
     Other(String),
     /// It had started, and broke later.
@@ -65,7 +67,10 @@ impl StartError {
     /// How the process says so.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Bus(ConnectError::Option { .. }) | Self::Tls(_) | Self::Auth(_) => Exit::Config,
+            Self::Bus(ConnectError::Option { .. })
+            | Self::Tls(_)
+            | Self::Auth(_)
+            | Self::Taken(_) => Exit::Config,
             Self::Bus(_) => Exit::Unavailable,
             Self::Listen(..) | Self::Other(_) | Self::Broken => Exit::Failure,
         }
@@ -99,7 +104,7 @@ pub(crate) async fn run(
     gateway.fan_out(events, &mut background);
     background.spawn(api::serve_inbox(inbox, Arc::clone(&gateway.api)));
 
-    let servers = listeners.serve(&config, &gateway, internal)?;
+    let servers = listeners.serve((&config, profiles), &gateway, internal)?;
     started(&servers.started);
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");
 

@@ -24,6 +24,7 @@ mod problem;
 mod profile;
 mod queue;
 mod register;
+mod rest;
 mod roster;
 mod sabotage;
 mod socket;

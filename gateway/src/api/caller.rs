@@ -30,6 +30,49 @@ pub(super) struct Publisher {
 #[derive(Debug)]
 pub(super) struct Admin;
 
+/// Who asks where services may, and perhaps clients.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// A service, by the name of its API key.
+    Service(String),
+    /// A client.
+    Client(Identity),
+}
+
+impl Asker {
+    /// Who sent these headers: a service whose key has this scope.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn service(deps: &Deps, headers: &HeaderMap, scope: Scope) -> Result<Self, Problem> {
+        authorize(deps, headers, scope).map(|key| Self::Service(key.to_owned()))
+    }
+
+    /// Who sent these headers: a client, or a service whose key has this scope.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub(crate) async fn client_or_service(
+        deps: &Deps,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Self, Problem> {
+        match presented(headers) {
+            None if deps.rules.anonymous => Ok(Self::Client(Identity::default())),
+            None => {
+                let text = "a token or an API key is needed: send `Authorization: Bearer …`";
+                Err(Problem::new(ErrorCode::Unauthorized, text)
+                    .with_header(header::WWW_AUTHENTICATE, ANONYMOUS))
+            }
+            Some(text) if is_token(text) && deps.api_keys.find(text).is_none() => {
+                let identity = deps.verifier.verify(&Token::new(text.to_owned())).await;
+                identity.map(Self::Client).map_err(refused)
+            }
+            Some(_) => Self::service(deps, headers, scope),
+        }
+    }
+}
+
 impl FromRequestParts<Arc<Deps>> for Publisher {
     type Rejection = Problem;
 
@@ -51,19 +94,11 @@ impl FromRequestParts<Arc<Deps>> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
-        match presented(&parts.headers) {
-            None if deps.rules.anonymous => Ok(Self::Client(Identity::default())),
-            None => {
-                let text = "a token or an API key is needed: send `Authorization: Bearer …`";
-                Err(Problem::new(ErrorCode::Unauthorized, text)
-                    .with_header(header::WWW_AUTHENTICATE, ANONYMOUS))
-            }
-            Some(text) if is_token(text) && deps.api_keys.find(text).is_none() => {
-                let identity = deps.verifier.verify(&Token::new(text.to_owned())).await;
-                identity.map(Self::Client).map_err(refused)
-            }
-            Some(_) => authorize(deps, &parts.headers, Scope::Admin).map(|_| Self::Operator),
-        }
+        let asker = Asker::client_or_service(deps, &parts.headers, Scope::Admin).await?;
+        Ok(match asker {
+            Asker::Client(identity) => Self::Client(identity),
+            Asker::Service(_) => Self::Operator,
+        })
     }
 }
 

@@ -20,12 +20,12 @@ use crate::problem::Problem;
 #[into_params(parameter_in = Query)]
 pub(super) struct ConnectionsQuery {
     /// Only those of this user; then all of them are in one answer.
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// Where to go on: `next` of the answer before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// About this many: 1 to 1,000, usually 100.
     #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
 }
 
 /// How connections are ended.

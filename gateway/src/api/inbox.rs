@@ -7,7 +7,7 @@
 use std::{future::Future, sync::Arc};
 
 use broker_backends::{Inbox, QuestionKind};
-use broker_core::{ErrorCode, MessageId};
+use broker_core::{ErrorCode, MessageId, message};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -148,7 +148,8 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
 }
 
 async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, Problem> {
-    let publisher = deps.publisher(CALLER, Source::Nats, request.trace.cloned());
+    let name = message::Publisher::Service(CALLER.into());
+    let publisher = deps.publisher(name, Source::Nats, request.trace.cloned());
     let command = publish::read(request.body, &deps.rules, publisher.now)?;
     let Some(key) = request.message_id else {
         let answer = publish::publish(&publisher, command, &Ids::Random).await?;

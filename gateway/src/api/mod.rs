@@ -7,9 +7,11 @@
 //! 4. [`peers`]: what gateways ask each other for these; [`door`]: where requests are handed over.
 //! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
 //!    clients without WebSocket ask of their connections.
-//! 6. [`openapi`]: the specification, made from the code. What can go wrong is a
+//! 6. [`asked`]: the same for HTTP requests that profiles answer.
+//! 7. [`openapi`]: the specification, made from the code. What can go wrong is a
 //!    [`Problem`].
 
+mod asked;
 mod caller;
 mod channels;
 mod commands;
@@ -38,12 +40,14 @@ use broker_core::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub(crate) use asked::Asked;
+pub(crate) use caller::Asker;
 pub(crate) use commands::{Pass, router as commands_router};
 pub(crate) use door::{Door, DoorKey};
 pub(crate) use history::Turns;
 pub(crate) use inbox::serve as serve_inbox;
 pub(crate) use peers::{ask_for_door, superseded};
-pub(crate) use routes::{FOR_PAGES, Payload, router};
+pub(crate) use routes::{FOR_PAGES, Payload, body_bytes, no_method, no_route, router};
 
 use crate::{
     auth::{ApiKeys, Verifier},
@@ -89,9 +93,13 @@ pub(crate) struct Deps {
 }
 
 impl Deps {
-    fn publisher(&self, name: &str, source: Source, trace: Option<Arc<str>>) -> Publisher {
+    fn publisher(
+        &self,
+        name: message::Publisher,
+        source: Source,
+        trace: Option<Arc<str>>,
+    ) -> Publisher {
         let (bus, tracing) = (Arc::clone(&self.bus), Arc::clone(&self.tracing));
-        let name = message::Publisher::Service(name.into());
         Publisher { bus, name, tracing, source, trace, now: clock::wall() }
     }
 }

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use broker_core::ErrorCode;
+use broker_core::{ErrorCode, message, session::Rules};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time;
 use tracing::Instrument as _;
@@ -54,9 +54,7 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 
 /// All routes of the API, below `/v1`, with `/openapi.json` and `/docs`.
 pub(crate) fn router(deps: Arc<Deps>) -> Router {
-    let message_bytes = deps.rules.limits.message_bytes;
-    // In base64, with escapes and names around it, a message takes less than twice its size.
-    let body_bytes = BODY_BYTES.max(message_bytes.saturating_mul(2).saturating_add(1 << 20));
+    let body_bytes = body_bytes(&deps.rules);
     let (router, document) = documented().split_for_parts();
     let document = Bytes::from(super::json(&document));
     router
@@ -67,6 +65,12 @@ pub(crate) fn router(deps: Arc<Deps>) -> Router {
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(middleware::from_fn(trace))
         .with_state(deps)
+}
+
+/// Largest body of a request. In base64, with escapes and names around it, a message takes less
+/// than twice its size.
+pub(crate) fn body_bytes(rules: &Rules) -> usize {
+    BODY_BYTES.max(rules.limits.message_bytes.saturating_mul(2).saturating_add(1 << 20))
 }
 
 /// The routes with their specification.
@@ -120,8 +124,8 @@ async fn publish_messages(
     Payload(body): Payload,
 ) -> Result<Response, Problem> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let publisher =
-        deps.publisher(&caller.key_id, Source::Http, text("traceparent").map(Into::into));
+    let name = message::Publisher::Service((*caller.key_id).into());
+    let publisher = deps.publisher(name, Source::Http, text("traceparent").map(Into::into));
     let command = publish::read(&body, &deps.rules, publisher.now)?;
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
         let answer = publish::publish(&publisher, command, &Ids::Random).await?;
@@ -425,12 +429,12 @@ fn json(body: Bytes) -> Response {
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
-async fn no_route(uri: Uri) -> Problem {
+pub(crate) async fn no_route(uri: Uri) -> Problem {
     let text = format!("there is no {}; /docs lists what there is", uri.path());
     Problem::new(ErrorCode::NotFound, text)
 }
 
-async fn no_method(request: Request) -> Problem {
+pub(crate) async fn no_method(request: Request) -> Problem {
     let text = format!("{} is not for {}", request.uri().path(), request.method());
     Problem::http(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
 }

@@ -6,13 +6,15 @@ use axum::{Router, middleware, response::Response};
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Gateway, StartError, Started, internal::Internal};
+use super::{Gateway, StartError, Started, internal::Internal, settings};
 use crate::{
     api,
     config::Config,
     connection, cors, fallback,
     listener::{self, Server},
-    probes, socketio,
+    probes,
+    profile::Profile,
+    rest, socketio,
     telemetry::Metrics,
 };
 
@@ -44,15 +46,20 @@ impl Listeners {
     }
 
     /// Clients and, where it is public, the API on the public listeners; health, metrics and the
-    /// API on the admin listener; what other gateways forward, at the door.
+    /// API on the admin listener; what profiles answer on all; what other gateways forward, at the
+    /// door.
     pub(super) fn serve(
         self,
-        config: &Config,
+        (config, profiles): (&Config, &[Profile]),
         gateway: &Gateway,
         internal: Option<Internal>,
     ) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
-        let mut public = connection::router(&gateway.admission, &config.http.paths)
+        let native = settings::native_paths(config, profiles);
+        let taken = native.iter().cloned().chain(gateway.socketio.iter().flat_map(|it| it.paths()));
+        let rest = rest::router(&gateway.api, profiles, &taken.collect())?;
+        let rest = rest.map(|router| counted(router, &gateway.metrics));
+        let mut public = connection::router(&gateway.admission, &native)
             .merge(fallback::router(&gateway.admission, &gateway.api))
             .merge(socketio::router(&gateway.socketio));
         if config.http.public_api {
@@ -60,7 +67,11 @@ impl Listeners {
             let guard = middleware::from_fn_with_state(admission, cors::guard_api);
             public = public.merge(api.clone().layer(guard));
         }
-        let admin = probes::router(Arc::clone(&gateway.probes)).merge(api);
+        let mut admin = probes::router(Arc::clone(&gateway.probes)).merge(api);
+        if let Some(rest) = rest {
+            public = public.fallback_service(rest.clone());
+            admin = admin.fallback_service(rest);
+        }
         let tls = match config.http.tls() {
             Some((cert, key)) => Some(listener::tls_acceptor(cert, key).map_err(StartError::Tls)?),
             None => None,

@@ -1,6 +1,6 @@
 //! From configuration to what each part goes by.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use broker_core::{
     NodeId,
@@ -114,6 +114,13 @@ pub(super) fn socketio(
 /// Whether there is anywhere that Socket.IO is served.
 pub(super) fn serves_socketio(config: &Config, profiles: &[Profile]) -> bool {
     sites(config, profiles).iter().any(|site| !site.paths.is_empty())
+}
+
+/// Where the native protocol is spoken.
+pub(super) fn native_paths(config: &Config, profiles: &[Profile]) -> Vec<String> {
+    let of_profiles = profiles.iter().flat_map(|profile| &profile.websocket);
+    let paths: BTreeSet<&String> = config.http.paths.iter().chain(of_profiles).collect();
+    paths.into_iter().cloned().collect()
 }
 
 /// Where profiles say; without any that does, where the configuration says, with the built-in one.

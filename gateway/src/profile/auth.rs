@@ -41,9 +41,7 @@ impl FromStr for Input {
 pub(crate) struct Auth {
     /// Where a token may stand; the first that is there counts.
     pub(crate) token: Vec<Input>,
-    /// Where an API key may stand, likewise.
-    pub(crate) api_key: Vec<Input>,
-    /// Who is let in, of those whose token or API key is good.
+    /// Who is let in, of those whose token is good.
     pub(crate) require: Require,
     /// What a client is told that is not let in; `None` refuses the connection.
     pub(crate) failure: Option<EmissionTemplate>,

@@ -33,12 +33,6 @@ impl Face {
         self.verbs.get(event).or(self.fallback.as_ref())
     }
 
-    /// How many verbs there are: their numbers are below it.
-    #[must_use]
-    pub(crate) fn verb_count(&self) -> usize {
-        self.verbs.len() + usize::from(self.fallback.is_some())
-    }
-
     /// What is done when a client has connected. Here, joining is the server's doing.
     ///
     /// # Errors

@@ -24,19 +24,18 @@ mod summary;
 mod template;
 mod verb;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
-pub(crate) use auth::{Auth, Input};
+pub(crate) use auth::Input;
 pub(crate) use emission::Emission;
 pub(crate) use face::Face;
-pub(crate) use outgoing::{Outgoing, Split};
+pub(crate) use outgoing::Outgoing;
 pub(crate) use rate::Rate;
-pub(crate) use raw::{Caller, Dialect};
-pub(crate) use require::{Require, Unmet};
-pub(crate) use rest::{Response, Rest, RestReaction, RestRequest};
-pub(crate) use step::{Action, Call, Posting, Read, Snapshot};
+pub(crate) use raw::Caller;
+pub(crate) use rest::{Rest, RestRequest};
+pub(crate) use step::{Action, Call, Read, Snapshot};
 pub(crate) use template::RenderError;
-pub(crate) use verb::{Ack, Context, Failure, Reaction, Verb};
+pub(crate) use verb::{Ack, Context, Failure, Reaction};
 
 use crate::config::{
     layers::{Layers, Origin},
@@ -49,18 +48,31 @@ const DEFAULT: &str = include_str!("../../assets/default-profile.toml");
 /// What problems with it are said to be in.
 const DEFAULT_NAME: &str = "default-profile.toml";
 
-/// How an application's clients are served. What it brings to the configuration may hold secrets,
-/// and is not in its debug output.
+/// How an application's clients are served.
 pub(crate) struct Profile {
     /// Where Socket.IO clients connect.
     pub(crate) socketio: Vec<SocketIoMount>,
-    /// Where plain WebSockets connect.
-    pub(crate) websocket: Vec<WebSocketMount>,
+    /// Paths where plain WebSockets connect, for the native protocol; without a slash at their
+    /// end, but for `/`.
+    pub(crate) websocket: Vec<String>,
     /// What clients can say and are told, by name.
     pub(crate) faces: BTreeMap<String, Arc<Face>>,
     /// HTTP requests that it answers.
-    pub(crate) rest: Vec<Rest>,
+    pub(crate) rest: Vec<Arc<Rest>>,
     config: Layers,
+}
+
+/// What it brings to the configuration may hold secrets.
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { socketio, websocket, faces, rest, config: _ } = self;
+        f.debug_struct("Profile")
+            .field("socketio", socketio)
+            .field("websocket", websocket)
+            .field("faces", faces)
+            .field("rest", rest)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where Socket.IO clients connect.
@@ -70,23 +82,6 @@ pub(crate) struct SocketIoMount {
     pub(crate) paths: Vec<String>,
     /// The face of each Socket.IO namespace.
     pub(crate) namespaces: BTreeMap<String, Arc<Face>>,
-}
-
-/// Where plain WebSockets connect.
-#[derive(Debug)]
-pub(crate) struct WebSocketMount {
-    /// Paths without a slash at their end, but for `/`.
-    pub(crate) paths: Vec<String>,
-    /// What is spoken there.
-    pub(crate) dialect: Dialect,
-    /// The face; `None` for the native dialect.
-    pub(crate) face: Option<Arc<Face>>,
-}
-
-impl std::fmt::Debug for Profile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Profile").field("faces", &self.faces.keys()).finish_non_exhaustive()
-    }
 }
 
 impl Profile {

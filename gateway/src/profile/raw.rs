@@ -63,18 +63,18 @@ pub(super) struct RawWebSocket {
     pub(super) paths: Vec<String>,
     /// What is spoken there.
     pub(super) dialect: Dialect,
-    /// The face; needed by all dialects but `native`, which has commands of its own.
+    /// The face; not with `native`, which has commands of its own.
     pub(super) face: Option<String>,
 }
 
 /// What is spoken over plain WebSockets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Dialect {
+pub(super) enum Dialect {
     /// Fanfare's own protocol.
     #[default]
     Native,
-    /// `{id, type, payload, timestamp}`, with the event as `type`.
+    /// `{id, type, payload, timestamp}`, with the event as `type`. Not supported yet.
     Envelope,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct RawAuth {
     /// Where a token may stand: `auth.NAME` (what a Socket.IO client gives as `auth`),
     /// `query.NAME` or `header.NAME`; the first that is there counts.
     pub(super) token: Vec<Text<Input>>,
-    /// Where an API key may stand, likewise.
+    /// Where an API key may stand, likewise. Not supported yet.
     pub(super) api_key: Vec<Text<Input>>,
     /// Who is let in, of those, as in `namespaces.NAME.subscribe`; without it, everyone.
     pub(super) require: Vec<Text<Term>>,
@@ -246,7 +246,7 @@ pub(super) struct RawStep {
     /// End the connections of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disconnect: Option<String>,
-    /// Make a ticket with which a user can connect once.
+    /// Make a ticket with which a user can connect once. Not supported yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ticket: Option<String>,
     /// The payload.

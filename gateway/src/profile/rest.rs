@@ -2,28 +2,30 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use axum::http::Method;
 use broker_core::{Data, JsonText};
 use minijinja::Value;
 
 use super::{
     raw::Caller,
-    step::{self, Action, Step},
+    step::{self, Action, Step, What},
     template::{RenderError, Scope, Tree, Var},
     verb::{Context, Failure},
 };
 
 /// The methods that a request can have.
-pub(super) const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
+pub(super) const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
 
 /// An HTTP request that a profile answers.
 #[derive(Debug)]
 pub(crate) struct Rest {
     /// One of `GET`, `POST`, `PUT` and `DELETE`.
-    pub(crate) method: String,
+    pub(crate) method: Method,
     /// The path, with `{name}` for a segment that varies.
     pub(crate) path: String,
     /// Who may ask.
     pub(crate) caller: Caller,
+    /// The names of what varies in the path, in their order.
     pub(super) variables: Vec<String>,
     pub(super) steps: Vec<Step>,
     pub(super) response: Arc<Option<Tree>>,
@@ -32,8 +34,8 @@ pub(crate) struct Rest {
 /// One such request. Names and values are decoded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RestRequest<'a> {
-    /// What the variables of the path stand for.
-    pub(crate) path: &'a [(String, String)],
+    /// What the variables of the path stand for, in their order.
+    pub(crate) path: &'a [String],
     /// The parameters of the URL; of those with one name, the last counts.
     pub(crate) query: &'a [(String, String)],
     /// The body.
@@ -57,6 +59,19 @@ pub(crate) struct Response {
 }
 
 impl Rest {
+    /// The path as a router knows it: variables by their place, since requests of one path may
+    /// name them differently.
+    #[must_use]
+    pub(crate) fn route(&self) -> String {
+        route(&self.path)
+    }
+
+    /// Whether it needs no more than the right to publish.
+    #[must_use]
+    pub(crate) fn only_publishes(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step.what, What::Publish(_)))
+    }
+
     /// Decides what is done.
     ///
     /// # Errors
@@ -72,10 +87,8 @@ impl Rest {
         scope.set("query", Var::Value(Value::from_pairs(query)));
         let body = request.body.map(|body| Data::Json(body.clone()));
         scope.set("data", body.as_ref().map_or(Var::value(()), Var::data));
-        for (name, value) in request.path {
-            if self.variables.contains(name) {
-                scope.set(name.clone(), Var::value(value.as_str()));
-            }
+        for (name, value) in self.variables.iter().zip(request.path) {
+            scope.set(name.clone(), Var::value(value.as_str()));
         }
         let scope = Arc::new(scope);
         let actions = step::evaluate(&self.steps, &scope)?;
@@ -84,9 +97,22 @@ impl Rest {
     }
 }
 
+/// The path, with variables by their place.
+pub(super) fn route(path: &str) -> String {
+    let mut variables = 0;
+    let segments = path.split('/').map(|segment| {
+        if !segment.starts_with('{') {
+            return segment.to_owned();
+        }
+        variables += 1;
+        format!("{{{variables}}}")
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 impl Response {
     /// The answer, with what the actions gave, by name: what was read by
-    /// [`Read::name`](super::step::Read::name), `ticket`, `disconnected`, and a service's `reply`.
+    /// [`Read::name`](super::step::Read::name), and `disconnected`.
     ///
     /// # Errors
     /// The template wants what is not there.

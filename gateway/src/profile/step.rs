@@ -36,8 +36,6 @@ pub(crate) enum Action {
     Read(Read),
     /// End the connections of the user, for this reason.
     Disconnect(UserId, Option<String>),
-    /// Make a ticket with which the user can connect once.
-    Ticket(UserId),
 }
 
 /// A message that is to be published.
@@ -193,7 +191,6 @@ pub(super) enum What {
     Queue,
     Connections(Text),
     Disconnect(Text, Option<Text>),
-    Ticket(Text),
 }
 
 #[derive(Debug)]
@@ -266,7 +263,6 @@ impl What {
             Self::Queue => Action::Read(Read::Queue),
             Self::Connections(user) => Action::Read(Read::Connections(name(user, scope)?)),
             Self::Disconnect(user, reason) => Action::Disconnect(name(user, scope)?, text(reason)?),
-            Self::Ticket(user) => Action::Ticket(name(user, scope)?),
         })
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::{
     Face, Profile,
-    raw::Dialect,
     step::{Step, What},
 };
 
@@ -18,14 +17,8 @@ impl fmt::Display for Profile {
                 .collect();
             writeln!(f, "socketio   {}: {}", mount.paths.join(" "), faces.join(", "))?;
         }
-        for mount in &self.websocket {
-            let dialect = match mount.dialect {
-                Dialect::Native => "native",
-                Dialect::Envelope => "envelope",
-            };
-            let face = mount.face.as_ref().map(|face| format!(" → {}", face.name));
-            let paths = mount.paths.join(" ");
-            writeln!(f, "websocket  {paths}: {dialect}{}", face.unwrap_or_default())?;
+        if !self.websocket.is_empty() {
+            writeln!(f, "websocket  {}: native", self.websocket.join(" "))?;
         }
         for face in self.faces.values() {
             write!(f, "{face}")?;
@@ -78,7 +71,6 @@ impl What {
             Self::Queue => "queue",
             Self::Connections(_) => "connections",
             Self::Disconnect(..) => "disconnect",
-            Self::Ticket(_) => "ticket",
         }
     }
 }

@@ -80,9 +80,7 @@ pub(super) fn go_on(space: &mut Conversation, mut event: Event) {
             Action::Publish(posting) => (Command::Publish(posting.publish), None),
             Action::Call(call) => (Command::Call(call.request.clone()), Some(call)),
             // What waits for a user comes by itself; the others are for requests.
-            Action::FlushOffline | Action::Read(_) | Action::Disconnect(..) | Action::Ticket(_) => {
-                continue;
-            }
+            Action::FlushOffline | Action::Read(_) | Action::Disconnect(..) => continue,
         };
         let Dialect::SocketIo(socket) = space.dialect_mut() else { return };
         let number = socket.calls.wait(event, call);

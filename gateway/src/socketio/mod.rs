@@ -103,6 +103,11 @@ impl Mount {
         Self { admission, deps, options, paths, echo, framings, owner, forwarder, polled }
     }
 
+    /// Where clients connect, without a slash at the end.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.paths.iter().map(|path| path.trim_end_matches('/').to_owned()).collect()
+    }
+
     /// Who serves clients here.
     fn faces(&self) -> impl Iterator<Item = &Face> {
         self.framings.values().map(|framing| &*framing.face)

@@ -37,7 +37,6 @@ impl Sid {
         Self(bytes)
     }
 
-    #[cfg(test)]
     pub(super) fn owner(self) -> Owner {
         Owner([self.0[0], self.0[1], self.0[2]])
     }

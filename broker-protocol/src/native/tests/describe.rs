@@ -115,12 +115,7 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
         ServerFrame::Reply { id, data: body } => {
             json!({"notice": "reply", "id": id, "data": data(body)})
         }
-        ServerFrame::Present { id, present } => json!({
-            "notice": "present", "id": id, "channel": present.channel.as_str(),
-            "users": present.count.users, "connections": present.count.connections,
-            "members": present.page.as_ref().map(|page| page.members.iter().map(member).collect::<Vec<_>>()),
-            "next": present.page.as_ref().and_then(|page| page.next.as_ref()),
-        }),
+        ServerFrame::Present { id, present } => members(*id, present),
         ServerFrame::Pong { id } => json!({"notice": "pong", "id": id}),
         ServerFrame::Error(error) => json!({
             "notice": "error", "id": error.id, "code": error.code, "text": error.text,
@@ -145,6 +140,16 @@ pub(super) fn server_frame(frame: &ServerFrame) -> Value {
             json!({"notice": "reconnect", "after": after.as_millis() as u64})
         }
         ServerFrame::Unknown { kind } => json!({"notice": "unknown", "type": kind}),
+    })
+}
+
+fn members(id: RequestId, present: &Present) -> Value {
+    let page = present.page.as_ref();
+    let members = page.map(|page| page.members.iter().map(member).collect::<Vec<_>>());
+    json!({
+        "notice": "present", "id": id, "channel": present.channel.as_str(),
+        "users": present.count.users, "connections": present.count.connections,
+        "members": members, "next": page.and_then(|page| page.next.as_ref()),
     })
 }
 

@@ -26,7 +26,7 @@ use super::{Deps, page_size, parse_name};
 use crate::problem::Problem;
 pub(super) use page::PAGE_BYTES;
 use page::{Order, Page, Wanted, is_excluded};
-use since::{Cursor, Since};
+use since::{Cursor, NoPlace, Since};
 
 /// Logs that are read at once.
 const READS: usize = 16;
@@ -187,6 +187,14 @@ impl Reader {
 }
 
 impl MessagesQuery {
+    /// From this place on.
+    pub(super) fn since(place: &str) -> Result<Self, Problem> {
+        let since = place.parse().map_err(|error: NoPlace| {
+            Problem::bad_request(format!("where to begin is not understood: {error}"))
+        })?;
+        Ok(Self { since: Some(since), ..Self::default() })
+    }
+
     fn order(&self) -> Result<Order, Problem> {
         match (self.order, self.since, self.before) {
             (Some(OrderParam::Asc), _, Some(_)) => {

@@ -18,8 +18,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use read::Draft;
-pub(super) use read::{Command, PublishBody, read};
+pub(super) use read::{Command, Draft, PublishBody, read};
 
 use super::idempotency::{Answer, Key};
 use crate::{

@@ -2,9 +2,10 @@
 
 use broker_core::{
     ChannelName, Data, ErrorCode, EventName, MessageId, Timestamp, UserId,
+    access::Denied,
     message::Exclude,
     name::{NameError, Role},
-    session::Rules,
+    session::{self, Rules},
 };
 use broker_protocol::json::{self, MAX_DEPTH};
 use bytes::Bytes;
@@ -36,6 +37,30 @@ pub(in crate::api) struct Draft {
     pub(super) id: Option<MessageId>,
     pub(super) expires: Option<Timestamp>,
     pub(super) exclude: Exclude,
+}
+
+impl Draft {
+    /// What a request that a profile answers publishes.
+    ///
+    /// # Errors
+    /// It may not be published, whoever asks.
+    pub(in crate::api) fn new(
+        publish: session::Publish,
+        exclude_users: Vec<UserId>,
+        rules: &Rules,
+    ) -> Result<Self, Problem> {
+        check_namespace(&publish.channel, rules)?;
+        check_size(&publish.data, rules)?;
+        check_excluded(exclude_users.len())?;
+        Ok(Self {
+            targets: IndexSet::from([publish.channel]),
+            event: publish.event,
+            data: publish.data,
+            id: publish.id,
+            expires: None,
+            exclude: Exclude { connections: Vec::new(), users: exclude_users },
+        })
+    }
 }
 
 /// A message to be published to channels, users and roles: at least one of them. They are one
@@ -234,12 +259,8 @@ impl Checks<'_> {
 
     fn channel(&self, member: &str, text: &str) -> Result<ChannelName, Problem> {
         let channel: ChannelName = name(member, text)?;
-        let namespace = channel.namespace();
-        if self.rules.namespaces.knows(namespace) {
-            return Ok(channel);
-        }
-        let denied = broker_core::access::Denied::UnknownNamespace(namespace.to_owned());
-        Err(Problem::from(denied))
+        check_namespace(&channel, self.rules)?;
+        Ok(channel)
     }
 
     fn data(&self, json: Option<&RawValue>, base64: Option<String>) -> Result<Data, Problem> {
@@ -260,12 +281,8 @@ impl Checks<'_> {
                 return Err(Problem::bad_request(text));
             }
         };
-        let limit = self.rules.limits.message_bytes;
-        if data.len() <= limit {
-            return Ok(data);
-        }
-        let text = format!("the data has {} bytes, and at most {limit} are allowed", data.len());
-        Err(Problem::new(ErrorCode::MessageTooLarge, text))
+        check_size(&data, self.rules)?;
+        Ok(data)
     }
 
     fn expires(&self, within: Option<u64>, at: Option<u64>) -> Result<Option<Timestamp>, Problem> {
@@ -284,6 +301,31 @@ impl Checks<'_> {
     }
 }
 
+fn check_namespace(channel: &ChannelName, rules: &Rules) -> Result<(), Problem> {
+    let namespace = channel.namespace();
+    if rules.namespaces.knows(namespace) {
+        return Ok(());
+    }
+    Err(Problem::from(Denied::UnknownNamespace(namespace.to_owned())))
+}
+
+fn check_size(data: &Data, rules: &Rules) -> Result<(), Problem> {
+    let limit = rules.limits.message_bytes;
+    if data.len() <= limit {
+        return Ok(());
+    }
+    let text = format!("the data has {} bytes, and at most {limit} are allowed", data.len());
+    Err(Problem::new(ErrorCode::MessageTooLarge, text))
+}
+
+fn check_excluded(count: usize) -> Result<(), Problem> {
+    if count <= MAX_EXCLUDED {
+        return Ok(());
+    }
+    let text = format!("`exclude` holds at most {MAX_EXCLUDED} connections and users");
+    Err(Problem::bad_request(text))
+}
+
 fn decode_base64(text: &str) -> Result<Bytes, Problem> {
     use base64::prelude::{BASE64_STANDARD, Engine as _};
     BASE64_STANDARD
@@ -293,10 +335,7 @@ fn decode_base64(text: &str) -> Result<Bytes, Problem> {
 }
 
 fn exclude(body: &ExcludeBody) -> Result<Exclude, Problem> {
-    if body.connections.len() + body.users.len() > MAX_EXCLUDED {
-        let text = format!("`exclude` holds at most {MAX_EXCLUDED} connections and users");
-        return Err(Problem::bad_request(text));
-    }
+    check_excluded(body.connections.len() + body.users.len())?;
     Ok(Exclude {
         connections: names("exclude.connections", &body.connections)?,
         users: names("exclude.users", &body.users)?,

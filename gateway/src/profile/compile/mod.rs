@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Profile, SocketIoMount, WebSocketMount,
+    Profile, SocketIoMount,
     face::Face,
     raw::{Dialect, RawProfile, RawSocketIo, RawWebSocket},
 };
@@ -43,7 +43,7 @@ pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) 
     let key = root.entry("websocket");
     let websocket = raw.websocket.into_iter().enumerate();
     let websocket = websocket
-        .map(|(index, mount)| compiler.websocket(&key.element(index), mount, &faces))
+        .flat_map(|(index, mount)| compiler.websocket(&key.element(index), mount))
         .collect();
     let rest = compiler.rests(&root.entry("rest"), raw.rest);
     Profile { config, socketio, websocket, faces, rest }
@@ -81,29 +81,19 @@ impl Compiler<'_, '_> {
         SocketIoMount { paths: self.paths(&key.entry("paths"), raw.paths), namespaces }
     }
 
-    fn websocket(
-        &mut self,
-        key: &Key,
-        raw: RawWebSocket,
-        faces: &BTreeMap<String, Arc<Face>>,
-    ) -> WebSocketMount {
-        let face = match (raw.dialect, &raw.face) {
-            (_, Some(face)) => self.known_face(&key.entry("face"), face, faces),
-            (Dialect::Envelope, None) => {
-                self.fail(key, "say which face serves: face = \"FACE\"");
-                None
+    fn websocket(&mut self, key: &Key, raw: RawWebSocket) -> Vec<String> {
+        match raw.dialect {
+            Dialect::Envelope => {
+                let wanted = "the envelope is not supported yet: mount the face as [[socketio]]";
+                self.fail(&key.entry("dialect"), wanted);
             }
-            (Dialect::Native, None) => None,
-        };
-        if raw.dialect == Dialect::Native && raw.face.is_some() {
-            self.fail(
-                &key.entry("face"),
-                "the native dialect has commands of its own: leave this out, or write \
-                 dialect = \"envelope\"",
-            );
+            Dialect::Native if raw.face.is_some() => {
+                let wanted = "the native dialect has commands of its own: leave this out";
+                self.fail(&key.entry("face"), wanted);
+            }
+            Dialect::Native => {}
         }
-        let paths = self.paths(&key.entry("paths"), raw.paths);
-        WebSocketMount { paths, dialect: raw.dialect, face }
+        self.paths(&key.entry("paths"), raw.paths)
     }
 
     fn known_face(

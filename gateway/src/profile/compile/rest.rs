@@ -7,28 +7,36 @@ use crate::{
     config::key::Key,
     profile::{
         pattern::variable,
-        raw::{RawRest, RawStep},
-        rest::{METHODS, Rest},
+        raw::{Caller, RawRest, RawStep},
+        rest::{METHODS, Rest, route},
     },
 };
 
+/// Paths of the gateway itself, with all below them.
+const OWN: [&str; 6] = ["/v1", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics"];
+
 impl Compiler<'_, '_> {
-    pub(super) fn rests(&mut self, key: &Key, raw: Vec<RawRest>) -> Vec<Rest> {
+    pub(super) fn rests(&mut self, key: &Key, raw: Vec<RawRest>) -> Vec<Arc<Rest>> {
         let mut known = BTreeSet::new();
         let mut rests = Vec::with_capacity(raw.len());
         for (index, raw) in raw.into_iter().enumerate() {
             let key = key.element(index);
-            if !known.insert((raw.method.clone(), raw.path.clone())) {
+            if !known.insert((raw.method.clone(), route(&raw.path))) {
                 self.fail(&key, "this request is answered already, by an entry before");
             }
-            rests.extend(self.rest(&key, raw));
+            rests.extend(self.rest(&key, raw).map(Arc::new));
         }
         rests
     }
 
     fn rest(&mut self, key: &Key, raw: RawRest) -> Option<Rest> {
-        if !METHODS.contains(&raw.method.as_str()) {
-            self.fail(&key.entry("method"), format!("write one of {}", METHODS.join(", ")));
+        let method = METHODS.into_iter().find(|known| *known == raw.method.as_str());
+        if method.is_none() {
+            let methods: Vec<String> = METHODS.iter().map(ToString::to_string).collect();
+            self.fail(&key.entry("method"), format!("write one of {}", methods.join(", ")));
+        }
+        if raw.caller == Caller::Client {
+            self.for_clients(&key.entry("do"), &raw.steps);
         }
         let vars = Vars::rest();
         let results = results(&raw.steps);
@@ -43,7 +51,7 @@ impl Compiler<'_, '_> {
             None => None,
         };
         Some(Rest {
-            method: raw.method,
+            method: method?,
             path: raw.path,
             caller: raw.caller,
             variables,
@@ -52,9 +60,22 @@ impl Compiler<'_, '_> {
         })
     }
 
+    /// Clients publish and read where the rules of namespaces let them; for the rest there are none.
+    fn for_clients(&mut self, key: &Key, steps: &[RawStep]) {
+        for (index, step) in steps.iter().enumerate() {
+            if step.publish.is_none() && step.messages.is_none() {
+                let wanted = "a client may only publish and read messages: leave out `caller`";
+                self.fail(&key.element(index), wanted);
+            }
+        }
+    }
+
     /// The names of the variables of a path.
     fn path(&mut self, key: &Key, path: &str, vars: &Vars) -> Vec<String> {
         let mut names = Vec::new();
+        if OWN.iter().any(|own| path == *own || path.starts_with(&format!("{own}/"))) {
+            self.fail(key, "the gateway itself answers there: choose another path");
+        }
         let Some(segments) = path.strip_prefix('/') else {
             self.fail(key, "write a path such as \"/api/venues/{venueId}/updates\"");
             return names;
@@ -88,8 +109,6 @@ fn results(steps: &[RawStep]) -> Vec<&'static str> {
             (step.queue.is_some(), "queue"),
             (step.connections.is_some(), "connections"),
             (step.disconnect.is_some(), "disconnected"),
-            (step.ticket.is_some(), "ticket"),
-            (step.call.is_some(), "reply"),
         ];
         results.extend(given.iter().filter(|(given, _)| *given).map(|(_, name)| *name));
     }

@@ -44,7 +44,7 @@ const KINDS: [Kind; 13] = {
         },
         Kind {
             name: "call",
-            places: &[Connect, Verb, Rest],
+            places: &[Connect, Verb],
             options: &["event", "data", "timeout", "on_reply", "on_error"],
         },
         Kind { name: "snapshot", places: &[Connect, Verb], options: &["on_reply", "on_error"] },
@@ -113,7 +113,11 @@ impl Compiler<'_, '_> {
                 let reason = self.optional_text(&key.entry("reason"), raw.reason.as_deref(), vars);
                 What::Disconnect(self.text(&key.entry(kind), &raw.disconnect?, vars)?, reason)
             }
-            _ => What::Ticket(self.text(&key.entry(kind), &raw.ticket?, vars)?),
+            _ => {
+                let wanted = "tickets are not supported yet: leave this out";
+                self.fail(&key.entry(kind), wanted);
+                return None;
+            }
         };
         Some(Step { when, what })
     }
@@ -164,6 +168,9 @@ impl Compiler<'_, '_> {
         if channel.is_pattern() {
             self.fail(&channel_key, "a message is published to one channel, not to a pattern");
         }
+        if raw.echo.is_some() && place == Place::Rest {
+            self.fail(&key.entry("echo"), "a request has no connection: leave this out");
+        }
         let users_key = key.entry("exclude_users");
         if raw.exclude_users.is_some() && place != Place::Rest {
             self.fail(&users_key, "only a request can exclude users: leave it out");
@@ -187,9 +194,6 @@ impl Compiler<'_, '_> {
         let address = self.channel(&key.entry("call"), &raw.call?, vars)?;
         if address.is_pattern() {
             self.fail(&key.entry("call"), "a service has one address, not a pattern");
-        }
-        if place == Place::Rest && (raw.on_reply.is_some() || raw.on_error.is_some()) {
-            self.fail(key, "a request has no client: leave out `on_reply` and `on_error`");
         }
         // A service that is asked by a verb sees which one.
         let event = raw.event.or_else(|| (place == Place::Verb).then(|| "{{ event }}".to_owned()));

@@ -37,7 +37,7 @@ impl Vars {
     /// Of an HTTP request.
     #[must_use]
     pub(super) fn rest() -> Self {
-        Self::client().and(&["query", "data"])
+        Self::times().and(&["user", "role", "roles", "claims", "query", "data"])
     }
 
     /// These and others.

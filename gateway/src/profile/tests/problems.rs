@@ -38,6 +38,22 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
         ("[faces.f.auth]\ntoken = ['cookie']", 2, "header.NAME"),
         ("[[rest]]\nmethod = 'PATCH'\npath = '/a'", 2, "GET, POST"),
         ("[[rest]]\nmethod = 'GET'\npath = '/a/{b'", 3, "has a name"),
+        ("[[rest]]\nmethod = 'GET'\npath = '/v1/publish'", 3, "the gateway itself answers"),
+        ("[[rest]]\nmethod = 'GET'\npath = '/a'\ndo = [{ call = 'a:b' }]", 4, "has no connection"),
+        (
+            "[[rest]]\nmethod = 'GET'\npath = '/a'\ncaller = 'client'\ndo = [{ stats = true }]",
+            5,
+            "leave out `caller`",
+        ),
+        (
+            "[[rest]]\nmethod = 'GET'\npath = '/{a}'\n\n[[rest]]\nmethod = 'GET'\npath = '/{b}'",
+            5,
+            "answered already",
+        ),
+        ("[[rest]]\nmethod = 'GET'\npath = '/a'\ndo = [{ ticket = 'u' }]", 4, "not supported yet"),
+        ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'", 3, "not supported yet"),
+        ("[[websocket]]\npaths = ['/a']\nface = 'f'", 3, "commands of its own"),
+        ("[faces.f.auth]\napi_key = ['auth.key']", 2, "not supported yet"),
         ("config = 1", 1, "write a table"),
         ("[faces.f\n", 1, ""),
     ] {

@@ -197,8 +197,6 @@ fn clients_of_a_platform_are_told_what_services_know() {
 fn pushes_reach_dashboards_in_their_own_forms() {
     let profile = shipped("enterprise-push.toml");
     let push = face(&profile, "push");
-    assert_eq!(profile.websocket[0].paths, ["/", "/ws"]);
-    assert_eq!(profile.websocket[0].dialect, Dialect::Envelope);
     let ann = user("ann", &[]);
     assert_eq!(
         react(&push, &ann, "heartbeat", &[json!({"clientTime": 5})]).unwrap(),
@@ -216,17 +214,16 @@ fn pushes_reach_dashboards_in_their_own_forms() {
     expected["kind"] = "audit".into();
     assert_eq!(args, [expected]);
     let posts: BTreeSet<&str> = profile.rest.iter().map(|rest| rest.path.as_str()).collect();
-    assert_eq!(posts.len(), 7);
+    assert_eq!(posts.len(), 6);
 }
 
 #[test]
 fn requests_of_an_application_become_publishes_and_its_own_answers() {
     let profile = shipped("enterprise-push.toml");
     let service = Identity::default();
-    let ask = |path: &str, in_path: &[(&str, &str)], body: Value| {
+    let ask = |path: &str, in_path: &[&str], body: Value| {
         let rest = profile.rest.iter().find(|rest| rest.path == path).unwrap();
-        let own = in_path.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let in_path: Vec<_> = own.collect();
+        let in_path: Vec<String> = in_path.iter().map(ToString::to_string).collect();
         let broker_core::Data::Json(body) = data(&body) else { panic!() };
         let request = RestRequest { path: &in_path, query: &[], body: Some(&body) };
         rest.evaluate(&context(&service), request).unwrap()
@@ -257,7 +254,7 @@ fn requests_of_an_application_become_publishes_and_its_own_answers() {
         short(&all.actions),
         ["publish broadcast:all notification {\"title\":\"T\",\"body\":\"B\"} -bob -eve"]
     );
-    let list = ask("/api/ws/connections/{userId}", &[("userId", "ann")], json!({}));
+    let list = ask("/api/ws/connections/{userId}", &["ann"], json!({}));
     assert_eq!(short(&list.actions), ["Connections(UserId(\"ann\"))"]);
     let found = data(&json!({"connections": [
         {"id": "c", "connected_at": 1, "transport": "websocket", "node": "n"},
@@ -269,31 +266,24 @@ fn requests_of_an_application_become_publishes_and_its_own_answers() {
         ]})
     );
     let stats = ask("/api/ws/stats", &[], json!({}));
-    let figures = data(&json!({"connections": 3, "users": 2}));
+    let figures = data(&json!({"connections": 3}));
     let queue = data(&json!({"pending": 1, "delivered": 5, "evicted": 0, "expired": 4}));
     assert_eq!(
         value(&stats.response.done(&[("stats", figures), ("queue", queue)]).unwrap()),
         json!({
-            "totalConnections": 3, "uniqueUsers": 2, "timestamp": now,
+            "totalConnections": 3, "timestamp": now,
             "queueStats": {"pendingMessages": 1, "deliveredMessages": 5, "expiredMessages": 4},
         })
     );
-    let end = ask("/api/ws/disconnect/{userId}", &[("userId", "ann")], json!({"reason": "x"}));
+    let end = ask("/api/ws/disconnect/{userId}", &["ann"], json!({"reason": "x"}));
     assert_eq!(short(&end.actions), ["disconnect ann Some(\"x\")"]);
-    let ticket = ask("/api/ws/connect", &[], json!({"userId": "ann"}));
-    assert_eq!(short(&ticket.actions), ["ticket ann"]);
-    let made = data(&json!({"url": "ws://h/ws?ticket=t"}));
-    assert_eq!(
-        value(&ticket.response.done(&[("ticket", made)]).unwrap()),
-        json!({"wsUrl": "ws://h/ws?ticket=t", "userId": "ann", "timestamp": now})
-    );
 }
 
 #[test]
 fn polling_and_control_of_venues_have_their_paths() {
     let profile = shipped("venues.toml");
     let ann = user("a:b", &[]);
-    let ask = |method: &str, path: &str, in_path: &[(String, String)], body: Option<Value>| {
+    let ask = |method: &str, path: &str, in_path: &[String], body: Option<Value>| {
         let mut rests = profile.rest.iter();
         let rest = rests.find(|rest| rest.path == path && rest.method == method).unwrap();
         let body = body.map(|body| match data(&body) {
@@ -304,7 +294,7 @@ fn polling_and_control_of_venues_have_their_paths() {
         let request = RestRequest { path: in_path, query: &query, body: body.as_ref() };
         rest.evaluate(&context(&ann), request).map(|it| short(&it.actions))
     };
-    let venue = [("venueId".to_owned(), "42".to_owned())];
+    let venue = ["42".to_owned()];
     assert_eq!(
         ask("GET", "/api/venues/{venueId}/vibe-checks", &venue, None).unwrap(),
         ["Messages(ChannelName(\"vibe_checks:42\"), Some(\"17\"))"]
@@ -313,7 +303,7 @@ fn polling_and_control_of_venues_have_their_paths() {
         ask("GET", "/api/notifications", &[], None).unwrap(),
         ["Messages(ChannelName(\"user:a%3Ab\"), Some(\"17\"))"]
     );
-    let outside = [("venueId".to_owned(), "4:2".to_owned())];
+    let outside = ["4:2".to_owned()];
     let error = ask("GET", "/api/venues/{venueId}/updates", &outside, None).unwrap_err();
     assert_eq!(error.code, broker_core::ErrorCode::InvalidName);
     let broadcast = json!({"action": "broadcast", "channel": "venue:42", "data": {"open": true}});
