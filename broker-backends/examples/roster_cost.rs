@@ -112,7 +112,7 @@ impl Bench {
                     }),
                 }
             }
-            self.roster.note(node(gateway)?, news).await?;
+            self.roster.note(node(gateway)?, news, &|_| Box::pin(async {})).await?;
         }
         Ok(())
     }

@@ -250,11 +250,12 @@ impl MemoryRoster {
 }
 
 impl Roster for MemoryRoster {
-    fn note(
-        &self,
+    fn note<'a>(
+        &'a self,
         node: NodeId,
         news: Vec<ChannelNews>,
-    ) -> BoxFuture<'_, Result<Vec<MemberEvent>, StoreError>> {
+        tell: &'a Tell,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let mut state = self.state.lock();
         state.nodes.insert(node.clone());
         let mut events = Vec::new();
@@ -263,7 +264,11 @@ impl Roster for MemoryRoster {
                 events.extend(state.set(channel, Some(&node), attendance, &self.options));
             }
         }
-        Box::pin(ready(Ok(events)))
+        drop(state);
+        Box::pin(async move {
+            tell(events).await;
+            Ok(())
+        })
     }
 
     fn life(&self, _: NodeId) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -1,3 +1,4 @@
+mod leaving;
 mod tidy;
 
 use std::collections::{HashMap, HashSet};
@@ -11,10 +12,10 @@ use broker_core::{
     },
 };
 use fred::{
-    interfaces::{HashesInterface, KeysInterface, SetsInterface, SortedSetsInterface},
+    interfaces::{HashesInterface, KeysInterface, SetsInterface},
     types::{SetOptions, Value},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::{
     record::{self, millis},
@@ -22,7 +23,6 @@ use super::{
     store::Store,
 };
 use crate::{member, options::RosterOptions};
-use tidy::write_leaving;
 
 /// Members, or graces that are over, per step of a call that touches many.
 const STEP: usize = 500;
@@ -76,7 +76,7 @@ impl RedisRoster {
         &self,
         hand: Hand<'_>,
         channel: &ChannelName,
-        fields: Fields,
+        fields: &Fields,
     ) -> Result<Done, StoreError> {
         let keys = vec![self.store.keys.members(channel), self.store.keys.last_seen(channel)];
         let is_personal = channel.namespace() == USER_NAMESPACE;
@@ -86,7 +86,7 @@ impl RedisRoster {
         arguments.extend(numbers);
         for (field, connections, since) in fields {
             let numbers = [connections.to_string(), since.to_string()];
-            arguments.push(field.into());
+            arguments.push(field.as_str().into());
             arguments.extend(numbers.map(Value::from));
         }
         let told = SET.call(&self.store, keys, arguments).await?;
@@ -97,24 +97,38 @@ impl RedisRoster {
         Ok(done)
     }
 
-    /// Has graces looked at when they are over. Before a user leaves: whoever looks too early or
-    /// in vain does no harm, a grace that nobody looks at would never end.
-    async fn expect_leaves(&self, hand: Hand<'_>, leaving: Vec<String>) -> Result<(), StoreError> {
-        if hand.grace_ms + hand.later_ms == 0 || leaving.is_empty() {
-            return Ok(());
+    /// Sets something in each of some channels, and tells who came and left. A channel that fails
+    /// keeps nobody from hearing of the others.
+    async fn change(
+        &self,
+        hand: Hand<'_>,
+        changes: &[(ChannelName, Fields)],
+        tell: &Tell,
+    ) -> Result<(), StoreError> {
+        let leaving = self.expect_leaves(hand, changes).await?;
+        let sets = changes.iter().map(|(channel, fields)| self.set(hand, channel, fields));
+        let (mut events, mut in_vain, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
+        for ((channel, fields), done) in changes.iter().zip(join_all(sets).await) {
+            match done {
+                Ok(done) => {
+                    let over = fields.iter().filter(|it| !done.in_grace.contains(&it.0));
+                    in_vain.extend(leaving.entries(channel, over));
+                    events.extend(done.events);
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        let end = self.store.now().await? + hand.grace_ms + hand.later_ms;
-        let entries: Vec<(f64, String)> =
-            leaving.into_iter().map(|leaving| (end as f64, format!("{end}\n{leaving}"))).collect();
-        let (client, key) = (self.store.client()?, self.store.keys.leaving());
-        self.store.step(client.zadd::<(), _, _>(key, None, None, false, false, entries)).await
+        tell(events).await;
+        self.expect_no_longer(in_vain).await?;
+        outcome
     }
 
     async fn note_now(
         &self,
         node: &NodeId,
         news: Vec<ChannelNews>,
-    ) -> Result<Vec<MemberEvent>, StoreError> {
+        tell: &Tell,
+    ) -> Result<(), StoreError> {
         let client = self.store.client()?;
         let (nodes, channels) = (self.store.keys.rosters(), self.store.keys.channels(node));
         let names = |deserted| {
@@ -126,26 +140,17 @@ impl RedisRoster {
         if !kept.is_empty() {
             self.store.step(client.sadd::<(), _, _>(&channels, kept)).await?;
         }
-        let hand = self.with_grace(node.as_str());
-        let mut leaving = Vec::new();
-        for ChannelNews { channel, members, .. } in &news {
-            let gone = members.iter().filter(|it| it.connections == 0);
-            leaving
-                .extend(gone.filter_map(|it| write_leaving(channel, &member::write(&it.member))));
-        }
-        self.expect_leaves(hand, leaving).await?;
-        let sets = news.iter().map(|ChannelNews { channel, members, .. }| {
-            let fields = members
-                .iter()
-                .map(|it| (member::write(&it.member), it.connections, it.since.0))
-                .collect();
-            self.set(hand, channel, fields)
+        let changes = news.iter().map(|ChannelNews { channel, members, .. }| {
+            let fields = members.iter();
+            let fields = fields.map(|it| (member::write(&it.member), it.connections, it.since.0));
+            (channel.clone(), fields.collect())
         });
-        let done = try_join_all(sets).await?;
+        let changes: Vec<(ChannelName, Fields)> = changes.collect();
+        self.change(self.with_grace(node.as_str()), &changes, tell).await?;
         if !deserted.is_empty() {
             self.store.step(client.srem::<(), _, _>(channels, deserted)).await?;
         }
-        Ok(done.into_iter().flat_map(|done| done.events).collect())
+        Ok(())
     }
 
     async fn scan(
@@ -204,12 +209,13 @@ impl Done {
 }
 
 impl Roster for RedisRoster {
-    fn note(
-        &self,
+    fn note<'a>(
+        &'a self,
         node: NodeId,
         news: Vec<ChannelNews>,
-    ) -> BoxFuture<'_, Result<Vec<MemberEvent>, StoreError>> {
-        Box::pin(async move { self.note_now(&node, news).await })
+        tell: &'a Tell,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move { self.note_now(&node, news, tell).await })
     }
 
     fn life(&self, node: NodeId) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -6,15 +6,18 @@ use broker_backends::{
 use broker_core::{
     NodeId, Timestamp,
     ports::{
-        Attendance, ChannelNews, Lease, Member, MemberCount, MemberEvent, Presence, Roster, Tell,
+        Attendance, ChannelNews, Lease, Member, MemberCount, MemberEvent, MemberEventKind,
+        Presence, Roster, StoreError,
     },
 };
 use broker_testkit::{
     NatsServer, RedisServer,
-    contract::{PATIENCE, roster::GRACE},
+    contract::{
+        PATIENCE,
+        roster::{GRACE, Told},
+    },
     eventually,
 };
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -83,16 +86,15 @@ fn ann_is_there() -> Vec<ChannelNews> {
     }]
 }
 
+async fn note(roster: &dyn Roster, news: Vec<ChannelNews>) -> Result<(), StoreError> {
+    roster.note(node(), news, &Told::default().tell()).await
+}
+
 /// Tidies, and says who left.
 async fn tidy(roster: &dyn Roster) -> Vec<MemberEvent> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let collected = Arc::clone(&told);
-    let tell: Box<Tell> = Box::new(move |events: Vec<MemberEvent>| {
-        collected.lock().extend(events);
-        Box::pin(async {})
-    });
-    roster.tidy(&*tell).await.unwrap();
-    std::mem::take(&mut *told.lock())
+    let told = Told::default();
+    roster.tidy(&told.tell()).await.unwrap();
+    told.take()
 }
 
 /// One command, whatever comes of it.
@@ -117,15 +119,15 @@ async fn a_store_that_forgot_is_known() {
     assert_eq!(renew(&*presence, "a", Duration::from_secs(60)).await, Some(true));
     let life = roster.life(node()).await.unwrap();
     assert_eq!(roster.life(node()).await, Ok(life));
-    roster.note(node(), ann_is_there()).await.unwrap();
+    note(&*roster, ann_is_there()).await.unwrap();
     redis.kill();
-    assert!(roster.note(node(), ann_is_there()).await.is_err());
+    assert!(note(&*roster, ann_is_there()).await.is_err());
     redis.restart().await;
     eventually("Redis is back", Duration::from_secs(10), async || roster.life(node()).await.ok())
         .await;
     assert_ne!(roster.life(node()).await, Ok(life));
     assert_eq!(renew(&*presence, "a", Duration::from_secs(60)).await, Some(false));
-    roster.note(node(), ann_is_there()).await.unwrap();
+    note(&*roster, ann_is_there()).await.unwrap();
     assert_eq!(one_is_there(&*roster).await, Some(()));
 }
 
@@ -154,7 +156,7 @@ async fn a_lease_later_she_leaves(fault: impl AsyncFnOnce(&RedisServer, &dyn Pre
     let gone = connect(&nats, &redis).await;
     let there = connect(&nats, &redis).await;
     renew(&*there.presence, "b", LEASE).await.unwrap();
-    gone.roster.note(node(), ann_is_there()).await.unwrap();
+    note(&*gone.roster, ann_is_there()).await.unwrap();
     fault(&redis, &*there.presence).await;
     let again = async || renew(&*there.presence, "b", LEASE).await;
     eventually("Redis is in reach", PATIENCE, again).await;
@@ -190,16 +192,87 @@ async fn a_gateway_that_wakes_up_is_not_swept() {
         }]
     };
     for _ in 0..5 {
-        gateway.roster.note(node(), news(0..MANY)).await.unwrap();
+        note(&*gateway.roster, news(0..MANY)).await.unwrap();
         let other = Arc::clone(&sweeper.roster);
         let sweep = tokio::spawn(async move { tidy(&*other).await });
         renew(&*gateway.presence, "a", Duration::from_secs(60)).await.unwrap();
         eventually("it may tell anew", PATIENCE, async || gateway.roster.life(node()).await.ok())
             .await;
-        gateway.roster.note(node(), news(0..MANY)).await.unwrap();
+        note(&*gateway.roster, news(0..MANY)).await.unwrap();
         sweep.await.unwrap();
         let count = gateway.roster.count("venue:1".parse().unwrap()).await.unwrap();
         assert_eq!(count, MemberCount { users: MANY, connections: MANY });
         gateway.presence.retire(node()).await.unwrap();
     }
+}
+
+fn news(channel: &str, connections: u32) -> ChannelNews {
+    let member = Member::User("ann".parse().unwrap());
+    ChannelNews {
+        channel: channel.parse().unwrap(),
+        members: vec![Attendance { member, connections, since: Timestamp(1) }],
+        deserted: connections == 0,
+    }
+}
+
+fn channels(events: &[MemberEvent]) -> Vec<&str> {
+    events.iter().map(|it| it.channel.as_str()).collect()
+}
+
+const BROKEN: &str = "fanfare:ch:{venue%3A1}";
+
+/// Where one channel cannot be written, those who join and leave others are told all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_fails_keeps_nobody_from_hearing_of_others() {
+    let (nats, redis) = servers().await;
+    let Stores { presence, roster } = connect(&nats, &redis).await;
+    renew(&*presence, "a", Duration::from_secs(60)).await.unwrap();
+    let told = Told::default();
+    let both = |connections| vec![news("venue:1", connections), news("venue:2", connections)];
+    let note = async |connections| roster.note(node(), both(connections), &told.tell()).await;
+    send(&redis, &format!("SET {BROKEN} x")).await;
+    assert!(note(1).await.is_err());
+    assert_eq!(channels(&told.take()), ["venue:2"]);
+    send(&redis, &format!("DEL {BROKEN}")).await;
+    note(1).await.unwrap();
+    assert_eq!(channels(&told.take()), ["venue:1"]);
+    note(0).await.unwrap();
+    send(&redis, &format!("SET {BROKEN} x")).await;
+    let left = async |result: bool| {
+        eventually("somebody leaves", PATIENCE, async || {
+            let done = roster.tidy(&told.tell()).await;
+            let left = told.take();
+            assert!(done.is_ok() || !result, "{done:?}");
+            (!left.is_empty()).then_some(left)
+        })
+        .await
+    };
+    assert_eq!(channels(&left(false).await), ["venue:2"]);
+    // She was there when her grace began; that she is not any more is told.
+    send(&redis, &format!("DEL {BROKEN}")).await;
+    let late = left(true).await;
+    assert_eq!(channels(&late), ["venue:1"]);
+    let MemberEventKind::Left(at) = late[0].kind else { panic!("{late:?}") };
+    assert!(at > Timestamp(1_700_000_000_000), "{at:?}");
+    assert_eq!(tidy(&*roster).await, []);
+}
+
+/// Whom a gateway took back, and who left soon after, is still listed to leave when more time has
+/// passed: then told to have left when they did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_listed_for_later_left_when_they_did() {
+    let (nats, redis) = servers().await;
+    let Stores { presence, roster } = connect(&nats, &redis).await;
+    renew(&*presence, "a", Duration::from_secs(60)).await.unwrap();
+    let left = async || {
+        let left = async || Some(tidy(&*roster).await).filter(|left| !left.is_empty());
+        eventually("she leaves", PATIENCE, left).await
+    };
+    for connections in [1, 0] {
+        note(&*roster, vec![news("user:ann", connections)]).await.unwrap();
+    }
+    let before = left().await;
+    assert_eq!(channels(&before), ["user:ann"]);
+    send(&redis, r#"ZADD fanfare:leaving 9 "9 a\nuser:ann\nuann""#).await;
+    assert_eq!(left().await, before);
 }

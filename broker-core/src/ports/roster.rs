@@ -15,27 +15,30 @@ use crate::{
 /// - **Absolute.** A gateway tells how many connections a member has there, not what changed:
 ///   every write may be repeated, and the last one counts.
 /// - **First in, last out.** A user joins a channel with their first connection on any gateway and
-///   leaves it with their last; each is told once, to whoever made the difference. A user who
-///   comes back within the grace has not left.
+///   leaves it with their last; each is told at least once, and again only where it is not
+///   certain that it was. A user who comes back within the grace has not left.
 /// - **Leases.** Members are listed while a gateway that holds them has a lease. What a dead
 ///   gateway left is removed by [`Roster::tidy`], without grace, and counted until then.
 /// - **Calm.** After the store was away, nobody leaves for the time of a lease.
 /// - Counting takes the same time however many members there are. Every call ends within the
 ///   store's deadline for each of its steps; with the store away, with [`StoreError`].
 pub trait Roster: Send + Sync + Debug {
-    /// Notes what a gateway holds, at most some hundred members at a time, and says who joined.
-    fn note(
-        &self,
+    /// Notes what a gateway holds, at most some hundred members at a time, and tells who joined.
+    /// After an error some of it may have been noted, and of that not everything told.
+    fn note<'a>(
+        &'a self,
         node: NodeId,
         news: Vec<ChannelNews>,
-    ) -> BoxFuture<'_, Result<Vec<MemberEvent>, StoreError>>;
+        tell: &'a Tell,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Which life of the store this is: another one after it has forgotten everything. Refused
     /// while what the gateway left is being removed, for what it notes now may be removed too.
     fn life(&self, node: NodeId) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Ends graces that are over, and removes what gateways without a lease left behind. Who left
-    /// is told in parts. Made to be called each second by every gateway: one of them does it.
+    /// is told in parts; after an error, a later call tells the rest. Made to be called each second
+    /// by every gateway: one of them does it.
     fn tidy<'a>(&'a self, tell: &'a Tell) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Removes all that is noted of a gateway that stops, with grace.
@@ -64,7 +67,7 @@ pub trait Roster: Send + Sync + Debug {
 /// How long a gateway has for telling anew who is there.
 pub const RETELLING: Duration = Duration::from_secs(60);
 
-/// Takes who left, and resolves when that is told.
+/// Takes who joined and left, and resolves when that is told.
 pub type Tell = dyn Fn(Vec<MemberEvent>) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// Who is in a channel.

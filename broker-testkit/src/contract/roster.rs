@@ -1,12 +1,12 @@
 //! The laws of [`Roster`].
 
-use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::ready, mem, sync::Arc, time::Duration};
 
 use broker_core::{
     ChannelName, ConnectionId, NodeId, Timestamp, UserId,
     ports::{
-        Attendance, ChannelNews, Lease, Member, MemberCount, MemberEvent, MemberEventKind,
-        MemberInfo, MemberPage, Presence, Roster, Tell,
+        Attendance, BoxFuture, ChannelNews, Lease, Member, MemberCount, MemberEvent,
+        MemberEventKind, MemberInfo, MemberPage, Presence, Roster,
     },
 };
 use parking_lot::Mutex;
@@ -44,6 +44,29 @@ pub const GRACE: Duration = Duration::from_millis(400);
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(500);
+
+/// Who was told to have joined or left.
+#[derive(Debug, Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<MemberEvent>>>);
+
+impl Told {
+    /// Takes what is told.
+    pub fn tell(
+        &self,
+    ) -> impl Fn(Vec<MemberEvent>) -> BoxFuture<'static, ()> + Send + Sync + use<> {
+        let told = Arc::clone(&self.0);
+        move |events| {
+            told.lock().extend(events);
+            Box::pin(ready(()))
+        }
+    }
+
+    /// What was told since this was asked last.
+    #[must_use]
+    pub fn take(&self) -> Vec<MemberEvent> {
+        mem::take(&mut self.0.lock())
+    }
+}
 
 fn node(name: &str) -> NodeId {
     name.parse().expect("a node id")
@@ -86,7 +109,9 @@ fn news(name: &str, member: Member, connections: u32) -> ChannelNews {
 }
 
 async fn note(roster: &dyn Roster, at: &str, news: ChannelNews) -> Vec<MemberEvent> {
-    roster.note(node(at), vec![news]).await.expect("notes")
+    let told = Told::default();
+    roster.note(node(at), vec![news], &told.tell()).await.expect("notes");
+    told.take()
 }
 
 fn joined(name: &str, who: &str) -> MemberEvent {
@@ -118,15 +143,9 @@ async fn list(roster: &dyn Roster, name: &str) -> Vec<(Member, u64)> {
 
 /// Tidies, and says who left: as `channel user`.
 async fn tidy(roster: &dyn Roster) -> Vec<String> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let collected = Arc::clone(&told);
-    let tell: Box<Tell> = Box::new(move |events: Vec<MemberEvent>| {
-        collected.lock().extend(events);
-        Box::pin(async {})
-    });
-    roster.tidy(&*tell).await.expect("tidies");
-    let events = mem::take(&mut *told.lock());
-    let left = events.into_iter().map(|MemberEvent { channel, user, kind }| {
+    let told = Told::default();
+    roster.tidy(&told.tell()).await.expect("tidies");
+    let left = told.take().into_iter().map(|MemberEvent { channel, user, kind }| {
         assert!(matches!(kind, MemberEventKind::Left(_)), "{kind:?}");
         format!("{channel} {user}")
     });

@@ -1,8 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use broker_core::{
     ChannelName, ConnectionId, Timestamp,
-    ports::{Attendance, ChannelNews, Member},
+    ports::{Attendance, ChannelNews, Member, MemberEvent, MemberEventKind},
 };
 
 /// Who of this gateway's connections is in which channel, and what the store was told of it.
@@ -24,6 +27,30 @@ struct Held {
     since: Timestamp,
     /// How many the store knows of; `None` where that is not certain.
     told: Option<usize>,
+    join: Join,
+}
+
+/// Whether a join may have been told to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Join {
+    /// It was told, or is none.
+    Certain,
+    /// The store is asked whether it is one.
+    Asked,
+    /// The store was asked in vain: it may have taken what it did not answer.
+    Doubtful,
+}
+
+impl Held {
+    /// How the join stands once the store is asked.
+    fn asked(&self) -> Join {
+        match (self.told, self.join) {
+            _ if self.connections.is_empty() => Join::Certain,
+            (Some(0), _) => Join::Asked,
+            (Some(_), _) | (None, Join::Certain) => Join::Certain,
+            (None, Join::Asked | Join::Doubtful) => Join::Doubtful,
+        }
+    }
 }
 
 impl Book {
@@ -32,6 +59,7 @@ impl Book {
             connections: Vec::with_capacity(1),
             since,
             told: Some(0),
+            join: Join::Certain,
         });
         if held.connections.is_empty() {
             held.since = since;
@@ -79,6 +107,7 @@ impl Book {
                 self.forget_if_gone(&key);
                 continue;
             }
+            held.join = held.asked();
             held.told = None;
             let attendance = attendance(&key.1, held.connections.len(), held.since);
             push(&mut news, &key.0, attendance);
@@ -90,16 +119,25 @@ impl Book {
         news
     }
 
-    pub(super) fn note_told(&mut self, news: &[ChannelNews]) {
+    /// The store has taken the news. Says who joined but may have been told to nobody.
+    pub(super) fn note_told(&mut self, news: &[ChannelNews]) -> Vec<MemberEvent> {
+        let mut joined = Vec::new();
         for ChannelNews { channel, members, .. } in news {
             for Attendance { member, connections, .. } in members {
                 let key = (channel.clone(), member.clone());
                 if let Some(held) = self.held.get_mut(&key) {
                     held.told = usize::try_from(*connections).ok();
+                    let join = mem::replace(&mut held.join, Join::Certain);
+                    if let (Join::Doubtful, Member::User(user)) = (join, member) {
+                        let (channel, user) = (channel.clone(), user.clone());
+                        let kind = MemberEventKind::Joined;
+                        joined.push(MemberEvent { channel, user, kind });
+                    }
                     self.forget_if_gone(&key);
                 }
             }
         }
+        joined
     }
 
     /// What the store was told for certain, in parts of at most so many members.
@@ -175,7 +213,7 @@ mod tests {
 
     fn tell(book: &mut Book) -> Vec<String> {
         let news = book.next_news(100);
-        book.note_told(&news);
+        assert_eq!(book.note_told(&news), []);
         render(&news)
     }
 
@@ -231,6 +269,25 @@ mod tests {
         book.doubt_all();
         assert_eq!(tell(&mut book), ["a:1 ann=0", "a:1 bob=1", "a:1 cat=0"]);
         assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn a_join_whose_answer_was_lost_is_told_again() {
+        let mut book = Book::default();
+        for name in ["ann", "bob"] {
+            book.came(key("a:1", name), ConnectionId(1), NOW);
+        }
+        book.next_news(100);
+        book.clear();
+        book.came(key("a:1", "ann"), ConnectionId(1), NOW);
+        book.came(key("a:1", "cat"), ConnectionId(2), NOW);
+        book.doubt_all();
+        let news = book.next_news(100);
+        assert_eq!(render(&news), ["a:1 ann=1", "a:1 bob=0", "a:1 cat=1"]);
+        let joined = book.note_told(&news);
+        assert_eq!(joined.iter().map(|it| it.user.as_str()).collect::<Vec<_>>(), ["ann"]);
+        book.doubt_all();
+        assert_eq!(tell(&mut book), ["a:1 ann=1", "a:1 cat=1"], "and not again");
     }
 
     #[test]

@@ -8,13 +8,14 @@
 mod book;
 mod herald;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use broker_core::{
     ErrorCode, NodeId, Timestamp,
     ports::{BoxFuture, Bus, MemberEvent, Roster, StoreError, Tell},
     session::{Failure, MembersQuery, Present},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     time::{self, Instant, MissedTickBehavior},
@@ -118,9 +119,18 @@ impl Keeper {
             if news.is_empty() {
                 return Ok(());
             }
-            let events = self.roster.note(self.node.clone(), news.clone()).await?;
-            self.book.note_told(&news);
-            Arc::clone(&self.herald).tell(&events).await;
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let tell = {
+                let (told, herald) = (Arc::clone(&told), Arc::clone(&self.herald));
+                move |events: Vec<MemberEvent>| {
+                    told.lock().extend_from_slice(&events);
+                    Arc::clone(&herald).tell(&events)
+                }
+            };
+            self.roster.note(self.node.clone(), news.clone(), &tell).await?;
+            let mut again = self.book.note_told(&news);
+            again.retain(|event| !told.lock().contains(event));
+            Arc::clone(&self.herald).tell(&again).await;
         }
     }
 
@@ -143,8 +153,9 @@ impl Keeper {
         }
         if self.life.is_some_and(|before| before != life) {
             // It knows nobody any more: who was told before does not join again.
+            let silent: &Tell = &|_| Box::pin(ready(()));
             for part in self.book.all_told(BATCH) {
-                self.roster.note(self.node.clone(), part).await?;
+                self.roster.note(self.node.clone(), part, silent).await?;
             }
         }
         self.life = Some(life);

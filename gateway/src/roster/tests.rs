@@ -36,15 +36,16 @@ impl Store {
 }
 
 impl Roster for Store {
-    fn note(
-        &self,
+    fn note<'a>(
+        &'a self,
         node: NodeId,
         news: Vec<ChannelNews>,
-    ) -> BoxFuture<'_, Result<Vec<MemberEvent>, StoreError>> {
+        tell: &'a Tell,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         if self.busy.load(Ordering::Relaxed) {
             return Box::pin(async { Err(StoreError::Unavailable) });
         }
-        Box::pin(async move { self.reach()?.note(node, news).await })
+        Box::pin(async move { self.reach()?.note(node, news, tell).await })
     }
 
     fn life(&self, _: NodeId) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -256,7 +257,8 @@ async fn who_left_does_not_stay_because_the_store_has_gone_back() {
     gateway.leave(&bob, "venue:1");
     gateway.keep().await;
     gateway.told();
-    gateway.store.note("a".parse().unwrap(), before).await.unwrap();
+    let silent: &Tell = &|_| Box::pin(ready(()));
+    gateway.store.note("a".parse().unwrap(), before, silent).await.unwrap();
     assert_eq!(gateway.count("venue:1").await, (2, 2));
     gateway.keeper.doubt.raise();
     gateway.keep().await;

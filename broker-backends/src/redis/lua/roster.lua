@@ -3,6 +3,7 @@
 -- ARGV: the gateway, or '' to only look whether graces are over; the grace in ms; how many ms after
 --   now whoever leaves is taken to have left; for how many ms to keep when the member was last seen,
 --   or 0; then field, connections and since of each member.
+--   Without a gateway, since is when who has no record any more went, unless it is kept.
 -- A member is '<since> <left> <gateway>=<connections> ...', with left 0 while a gateway holds it;
 -- the field '#' is '<users> <connections>'.
 -- Returns, of users, '+<field>' who joined, '-<left> <field>' who left, '~<field>' whose grace runs.
@@ -17,7 +18,12 @@ for at = 5, #ARGV, 3 do
   local field, count = ARGV[at], tonumber(ARGV[at + 1])
   local is_user = string.sub(field, 1, 1) == 'u'
   local record = redis.call('HGET', KEYS[1], field)
-  if record or count > 0 then
+  if node == '' and not record then
+    -- Removed before, by somebody who may not have got the answer: told once more. Who was taken
+    -- back and left soon after went earlier than was listed.
+    local went = keep > 0 and redis.call('GET', KEYS[2]) or ARGV[at + 2]
+    table.insert(told, '-' .. went .. ' ' .. field)
+  elseif record or count > 0 then
     local since, left, rest = string.match(record or ARGV[at + 2] .. ' 0', '^(%d+) (%d+)(.*)$')
     local places, before = '', 0
     for place, held in string.gmatch(rest, '(%S+)=(%d+)') do

@@ -1,16 +1,16 @@
 //! Ends graces that are over, and removes what gateways left behind.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future::ready;
 
 use broker_core::{
     ChannelName, NodeId,
     ports::{StoreError, Tell},
 };
 use fred::{
-    interfaces::{KeysInterface, SetsInterface, SortedSetsInterface},
+    interfaces::{KeysInterface, SetsInterface},
     types::{Expiration, SetOptions},
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::{Fields, Hand, RedisRoster, STEP};
 use crate::member;
@@ -27,7 +27,7 @@ impl RedisRoster {
         if self.store.calm.holds() || !self.claim(&self.store.keys.tidying(), TIDY_MS).await? {
             return Ok(());
         }
-        self.settle(tell).await?;
+        let settled = self.settle(tell).await;
         let (client, key) = (self.store.client()?, self.store.keys.rosters());
         let names: Vec<String> = self.store.step(client.smembers(key)).await?;
         for node in names.iter().filter_map(|name| name.parse::<NodeId>().ok()) {
@@ -35,49 +35,42 @@ impl RedisRoster {
                 self.sweep(&node, tell).await?;
             }
         }
-        Ok(())
+        settled
     }
 
     pub(super) async fn retire_now(&self, hand: Hand<'_>, node: &NodeId) -> Result<(), StoreError> {
-        while !self.clear_some(node, hand, None).await? {}
+        // All of them are in their grace: nobody has left yet.
+        let nobody: &Tell = &|_| Box::pin(ready(()));
+        while !self.clear_some(node, hand, nobody).await? {}
         self.forget(node).await
     }
 
     /// Ends graces that are over.
     async fn settle(&self, tell: &Tell) -> Result<(), StoreError> {
-        let (client, key) = (self.store.client()?, self.store.keys.leaving());
         loop {
-            let now = self.store.now().await? as f64;
-            let limit = Some((0, STEP as i64));
-            let due = client.zrangebyscore(&key, f64::NEG_INFINITY, now, false, limit);
-            let due: Vec<String> = self.store.step(due).await?;
-            let mut by_channel: BTreeMap<ChannelName, HashMap<String, Vec<&String>>> =
-                BTreeMap::new();
-            for entry in &due {
-                if let Some((channel, field)) = read_leaving(entry) {
-                    by_channel.entry(channel).or_default().entry(field).or_default().push(entry);
+            let (due, count) = self.due_leaves().await?;
+            let hand = self.with_grace("");
+            let sets = due.iter().map(async |(channel, fields)| {
+                let left = |end: u64| end.saturating_sub(hand.grace_ms);
+                let fields = fields.iter().map(|(field, (end, _))| (field.clone(), 0, left(*end)));
+                self.set(hand, channel, &fields.collect()).await
+            });
+            let done = join_all(sets).await;
+            let (mut events, mut settled, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
+            for (fields, done) in due.into_values().zip(done) {
+                match done {
+                    Ok(done) => {
+                        let over = fields.into_iter().filter(|it| !done.in_grace.contains(&it.0));
+                        settled.extend(over.flat_map(|(_, (_, entries))| entries));
+                        events.extend(done.events);
+                    }
+                    Err(error) => outcome = outcome.and(Err(error)),
                 }
             }
-            let hand = self.with_grace("");
-            let sets = by_channel.iter().map(|(channel, fields)| {
-                let fields = fields.keys().map(|field| (field.clone(), 0, 0)).collect();
-                self.set(hand, channel, fields)
-            });
-            let done = try_join_all(sets).await?;
-            let early: HashSet<&String> = by_channel
-                .values()
-                .zip(&done)
-                .flat_map(|(fields, done)| done.in_grace.iter().filter_map(|it| fields.get(it)))
-                .flatten()
-                .copied()
-                .collect();
-            let settled: Vec<String> =
-                due.iter().filter(|entry| !early.contains(entry)).cloned().collect();
-            tell(done.into_iter().flat_map(|done| done.events).collect()).await;
-            let more = due.len() == STEP && !settled.is_empty();
-            if !settled.is_empty() {
-                self.store.step(client.zrem::<(), _, _>(&key, settled)).await?;
-            }
+            tell(events).await;
+            let more = count == STEP && !settled.is_empty();
+            self.expect_no_longer(settled).await?;
+            outcome?;
             if !more {
                 return Ok(());
             }
@@ -94,7 +87,7 @@ impl RedisRoster {
         // A gateway that was only asleep may wake up meanwhile, and tell anew what it holds.
         let mut emptied = false;
         while !emptied && !self.store.lives(node).await? {
-            emptied = self.clear_some(node, at_once, Some(tell)).await?;
+            emptied = self.clear_some(node, at_once, tell).await?;
         }
         if emptied {
             self.forget(node).await?;
@@ -107,7 +100,7 @@ impl RedisRoster {
         &self,
         node: &NodeId,
         hand: Hand<'_>,
-        tell: Option<&Tell>,
+        tell: &Tell,
     ) -> Result<bool, StoreError> {
         let (client, key) = (self.store.client()?, self.store.keys.channels(node));
         let names = client.srandmember::<Vec<String>, _>(&key, Some(CHANNELS));
@@ -115,10 +108,21 @@ impl RedisRoster {
         if names.is_empty() {
             return Ok(true);
         }
-        let channels = names.iter().filter_map(|name| name.parse::<ChannelName>().ok());
-        try_join_all(channels.map(|channel| self.clear_channel(node, channel, hand, tell))).await?;
-        self.store.step(client.srem::<(), _, _>(key, names)).await?;
-        Ok(false)
+        let clear = names.into_iter().map(async |name| match name.parse() {
+            Ok(channel) => (name, self.clear_channel(node, channel, hand, tell).await),
+            Err(_) => (name, Ok(())),
+        });
+        let (mut cleared, mut outcome) = (Vec::new(), Ok(false));
+        for (name, done) in join_all(clear).await {
+            match done {
+                Ok(()) => cleared.push(name),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        if !cleared.is_empty() {
+            self.store.step(client.srem::<(), _, _>(key, cleared)).await?;
+        }
+        outcome
     }
 
     async fn clear_channel(
@@ -126,7 +130,7 @@ impl RedisRoster {
         node: &NodeId,
         channel: ChannelName,
         hand: Hand<'_>,
-        tell: Option<&Tell>,
+        tell: &Tell,
     ) -> Result<(), StoreError> {
         let mut cursor = 0;
         loop {
@@ -134,15 +138,7 @@ impl RedisRoster {
             let held = members.into_iter().filter(|it| it.places.iter().any(|(at, _)| at == node));
             let fields: Fields = held.map(|it| (member::write(&it.member), 0, 0)).collect();
             if !fields.is_empty() {
-                let leaving: Vec<String> = fields
-                    .iter()
-                    .filter_map(|(field, ..)| write_leaving(&channel, field))
-                    .collect();
-                self.expect_leaves(hand, leaving).await?;
-                let done = self.set(hand, &channel, fields).await?;
-                if let Some(tell) = tell {
-                    tell(done.events).await;
-                }
+                self.change(hand, &[(channel.clone(), fields)], tell).await?;
             }
             if next == 0 {
                 return Ok(());
@@ -162,14 +158,4 @@ impl RedisRoster {
         let (client, key) = (self.store.client()?, self.store.keys.rosters());
         self.store.step(client.srem(key, node.as_str())).await
     }
-}
-
-/// What is noted of a user who may leave, behind the end of the grace; names have no line breaks.
-pub(super) fn write_leaving(channel: &ChannelName, field: &str) -> Option<String> {
-    field.starts_with('u').then(|| format!("{channel}\n{field}"))
-}
-
-fn read_leaving(entry: &str) -> Option<(ChannelName, String)> {
-    let mut parts = entry.splitn(3, '\n').skip(1);
-    Some((parts.next()?.parse().ok()?, parts.next()?.to_owned()))
 }

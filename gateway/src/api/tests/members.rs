@@ -1,6 +1,6 @@
 use broker_core::{
     ConnectionId, Timestamp,
-    ports::{Attendance, ChannelNews, Member},
+    ports::{Attendance, ChannelNews, Member, Tell},
 };
 use serde_json::json;
 
@@ -18,7 +18,8 @@ async fn two_members() -> Cluster {
         ],
         deserted: false,
     };
-    cluster.deps.roster.note("a".parse().unwrap(), vec![news]).await.unwrap();
+    let silent: &Tell = &|_| Box::pin(async {});
+    cluster.deps.roster.note("a".parse().unwrap(), vec![news], silent).await.unwrap();
     cluster
 }
 
