@@ -6,7 +6,7 @@ use broker_core::{
     Data, Interest,
     code::Retry,
     ports::{Member, MemberInfo},
-    session::{Acks, Command, Request, Resumption, Rewind},
+    session::{Acks, Command, Present, Request, RequestId, Resumption, Rewind},
 };
 use serde_json::{Map, Value, json};
 
