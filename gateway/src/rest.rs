@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn requests_of_one_path_share_a_route_whatever_they_call_its_variables() {
-        let one = profile(&[("GET", "/a/{user}/b"), ("POST", "/a/{id}/b"), ("GET", "/a/x/b")]);
-        let other = profile(&[("DELETE", "/a/{name}/b"), ("GET", "/a/{user}/{item}")]);
+        let one = profile(&[("GET", "/a/{one}/b"), ("POST", "/a/{id}/b"), ("GET", "/a/x/b")]);
+        let other = profile(&[("DELETE", "/a/{name}/b"), ("GET", "/a/{one}/{item}")]);
         let routes = [("/a/x/b", 1), ("/a/{1}/b", 3), ("/a/{1}/{2}", 1)];
         assert_eq!(merged(&[one, other]), Ok(routes.map(|(it, n)| (it.to_owned(), n)).to_vec()));
     }
