@@ -8,6 +8,8 @@ FLOOR_GROUPS = ("floor-4", "floor-16")
 OWN = ("fanfare", "floor")
 # One connection publishes to all channels, pipelined; no channel has a second message on its way.
 ONE_EACH = ("--connections", "1000", "--publishers", "1", "--window", "1")
+# All at once, in a namespace with history.
+KEPT = ("--ramp", "1000", "--channel", "kept:load")
 # 640 KB a second for each reader: what the kernel and the gateway hold for a stalled one, up to 5 MiB,
 # is full before the first half of 24 s is over, when they begin to read again.
 SLOW = ("--connections", "500", "--payload", "8000", "--rate", "80", "--duration", "24", "--warmup", "1")
@@ -52,6 +54,8 @@ def measurements(scale):
         Measurement(
             "idle-cluster", "cluster-1", "connect", (*idle, "--idle", "5"), once=True, counted="gateway-1"
         ),
+        Measurement("recover", "fanfare", "recover", (*idle, *KEPT), once=True),
+        Measurement("recover-cluster", "cluster-1", "recover", (*idle, *KEPT), once=True, counted="gateway-1"),
         Measurement("slow", "fanfare", "slow", SLOW),
         Measurement("churn", "fanfare", "churn", ("--connections", "1000", "--rate", "100", *timed)),
         *_clusters(timed),

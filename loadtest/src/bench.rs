@@ -286,7 +286,7 @@ fn channels(shape: Shape, common: &Common) -> Vec<Channel> {
 fn slots(shape: Shape, settings: &Settings, channels: &[Channel]) -> Vec<Slot> {
     let client = |number: usize, channel: Option<Channel>| {
         let user = format!("load-{number}");
-        Client { token: settings.tokens.of(&user), user, channel }
+        Client { token: settings.tokens.of(&user), user, channel, position: None }
     };
     let subscribers = settings.common.connections;
     let (publishers, streams) = match shape {

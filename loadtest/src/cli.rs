@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Churn(ChurnArguments),
     /// A fixed rate; a gateway dies, and everybody comes back to the others.
     Storm(StormArguments),
+    /// All connections go, messages are published, and all come back at once for what they missed.
+    Recover(RecoverArguments),
     /// A fixed rate from the first --url to subscribers on the others, and through one gateway.
     Cluster(ClusterArguments),
     /// The server that the ratios refer to: sockets and `send(2)`, nothing else.
@@ -193,6 +195,15 @@ pub(crate) struct StormArguments {
     /// When to kill, in seconds after the measurement began.
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) kill_after: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages that everybody has missed.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) missed: u64,
 }
 
 /// Who kills the gateway.

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Connect(arguments) => workload::connect(arguments).and_then(Finished::conclude),
         Command::Slow(arguments) => workload::slow(arguments).and_then(Finished::conclude),
         Command::Churn(arguments) => workload::churn(arguments).and_then(Finished::conclude),
+        Command::Recover(arguments) => workload::recover(arguments).and_then(Finished::conclude),
         Command::Storm(arguments) => workload::storm(arguments).and_then(Finished::conclude),
         Command::Cluster(arguments) => workload::cluster(arguments).and_then(Finished::conclude),
         Command::Floor(arguments) => floor::serve(&arguments),

@@ -5,6 +5,7 @@ use std::{
     mem,
 };
 
+use broker_core::Position;
 use broker_protocol::ws::{Opcode, frame::client_frame};
 use bytes::{Buf as _, BytesMut};
 use mio::net::TcpStream;
@@ -34,6 +35,8 @@ pub(super) struct World<'a> {
     pub(super) refusals: &'a mut Refusals,
     pub(super) inflater: &'a mut Inflater,
     pub(super) now: u64,
+    /// Where a subscription has started, and whether nothing is missing before.
+    pub(super) started: Option<(Position, Option<bool>)>,
 }
 
 /// What the server refused after the connections were up.
@@ -346,7 +349,17 @@ impl Session {
                 }
             }
             (Meaning::Subscribed, Stage::Subscribing) => self.stage = Stage::Live,
-            (Meaning::Connected | Meaning::Subscribed | Meaning::Other, _) => {}
+            (Meaning::SubscribedAt(position, recovered), Stage::Subscribing) => {
+                self.stage = Stage::Live;
+                world.started = Some((position, recovered));
+            }
+            (
+                Meaning::Connected
+                | Meaning::Subscribed
+                | Meaning::SubscribedAt(..)
+                | Meaning::Other,
+                _,
+            ) => {}
         }
         Ok(())
     }

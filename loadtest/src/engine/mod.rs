@@ -87,6 +87,10 @@ pub(crate) struct Fleet {
     pub(crate) bytes_received: u64,
     pub(crate) live: usize,
     pub(crate) opening: usize,
+    /// Whether who comes back is owed all that it missed.
+    pub(crate) recovers: bool,
+    /// Subscriptions that the server said to have recovered.
+    pub(crate) recovered: usize,
     poll: Poll,
     events: Events,
     timer: Timer,
@@ -131,6 +135,8 @@ impl Fleet {
             bytes_received: 0,
             live: 0,
             opening: 0,
+            recovers: false,
+            recovered: 0,
             poll,
             events: Events::with_capacity(EVENTS),
             timer,
@@ -189,6 +195,7 @@ impl Fleet {
             refusals: &mut self.refusals,
             inflater: &mut self.inflater,
             now: self.clock.now(),
+            started: None,
         };
         let mut outcome = Ok(0);
         if may_write {
@@ -198,6 +205,10 @@ impl Fleet {
             outcome = connection.readable(&mut self.buffer, client, tallies, &mut world);
         }
         let is_live = connection.is_live();
+        if let Some((position, recovered)) = world.started {
+            client.position = Some(position);
+            self.recovered += usize::from(recovered == Some(true));
+        }
         match outcome {
             Ok(length) => self.bytes_received += length as u64,
             Err(end) => return self.ended(index, end),
@@ -210,7 +221,8 @@ impl Fleet {
     fn went_live(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let first = slot.tallies.first;
-        for (offset, tally) in slot.tallies.streams.iter_mut().enumerate() {
+        let owed = if self.recovers { &mut [][..] } else { &mut slot.tallies.streams[..] };
+        for (offset, tally) in owed.iter_mut().enumerate() {
             tally.owe_from(self.streams[first + offset].sent);
         }
         let dialled_at = slot.link.as_ref().map_or(0, |link| link.dialled_at);

@@ -61,6 +61,7 @@ pub(crate) struct Report {
     pub(crate) joined: Option<u64>,
     pub(crate) left: Option<u64>,
     pub(crate) disconnected: Option<u64>,
+    pub(crate) recovered: Option<usize>,
     pub(crate) back_seconds: Option<f64>,
     pub(crate) back_p50_seconds: Option<f64>,
 }

@@ -95,6 +95,7 @@ fn disturbances(table: &mut Table, it: &Report) {
     table.maybe("came and went", it.joined, |joined| {
         format!("{joined} and {}", it.left.unwrap_or(0))
     });
+    table.maybe("recovered", it.recovered, |count| count.to_string());
     table.maybe("disconnected", it.disconnected, |count| count.to_string());
     table.maybe("all back after", it.back_seconds, |all| {
         format!("{all:.2} s, half after {:.2} s", it.back_p50_seconds.unwrap_or(all))

@@ -1,9 +1,12 @@
 //! The native dialect, `docs/protocol.md`.
 
+use std::time::Duration;
+
 use broker_core::{
     ChannelName, Data, Interest,
+    history::Start,
     message::JsonText,
-    session::{Acks, Command, Publish, Request, Resumption, Token},
+    session::{Acks, Command, Publish, Request, Resumption, Since, Token},
 };
 use broker_protocol::native::client::{self, ServerFrame};
 use bytes::Bytes;
@@ -13,6 +16,9 @@ use crate::failure::Failure;
 
 /// Header lines of the handshake.
 pub(super) const HEADERS: &str = "Sec-WebSocket-Protocol: fanfare.v1\r\n";
+
+/// Who comes back has heard of the server this long ago, or later.
+const LONGEST_ABSENCE: Duration = Duration::from_secs(60);
 
 /// Stands for the message while a channel's publish command is prepared.
 const PLACE: &str = "\u{1a}";
@@ -67,10 +73,11 @@ fn name(channel: &Channel) -> Result<ChannelName, Failure> {
 /// `connect`, and `subscribe` with it: a client need not wait for the answer in between.
 pub(super) fn greeting(client: &Client) -> Vec<Payload> {
     let token = client.token.clone().map(Token::new);
-    let subscribe =
-        client.channel.as_ref().and_then(|channel| name(channel).ok()).map(|channel| {
-            Command::Subscribe { interest: Interest::Channel(channel), since: None }
-        });
+    let age = Some(LONGEST_ABSENCE);
+    let since = client.position.map(|it| Since { position: Some(it), age, ..Since::default() });
+    let subscribe = client.channel.as_ref().and_then(|channel| name(channel).ok()).map(|channel| {
+        Command::Subscribe { interest: Interest::Channel(channel), since: since.map(Box::new) }
+    });
     let commands: Vec<_> = [
         Some(Command::Connect { token, acks: Acks::default(), session: Resumption::Never }),
         subscribe,
@@ -89,6 +96,10 @@ pub(super) fn read(frame: &[u8]) -> Meaning {
     let Ok(text) = str::from_utf8(frame) else { return Meaning::Other };
     match client::parse_text(text) {
         Ok(ServerFrame::Connected { .. }) => Meaning::Connected,
+        Ok(ServerFrame::Subscribed {
+            start: Some(Start { position: Some(position), recovered, .. }),
+            ..
+        }) => Meaning::SubscribedAt(position, recovered),
         Ok(ServerFrame::Subscribed { .. }) => Meaning::Subscribed,
         Ok(ServerFrame::Error(error)) => {
             Meaning::Refused(format!("{}: {}", error.code, error.text))

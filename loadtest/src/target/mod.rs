@@ -1,5 +1,6 @@
 //! What is spoken to the server under test.
 
+use broker_core::Position;
 use broker_protocol::ws::Opcode;
 
 mod fanfare;
@@ -16,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) token: Option<String>,
     /// The channel to subscribe to; none if it only publishes.
     pub(crate) channel: Option<Channel>,
+    /// From where on it wants what it missed.
+    pub(crate) position: Option<Position>,
 }
 
 /// A channel by name and by number.
@@ -45,6 +48,8 @@ pub(crate) enum Meaning {
     Connected,
     /// The subscription is live.
     Subscribed,
+    /// The same, in a channel with history: where it starts, and whether nothing is missing before.
+    SubscribedAt(Position, Option<bool>),
     /// The server refuses something, or says that messages may be missing.
     Refused(String),
     /// To be answered by this.

@@ -152,7 +152,7 @@ const VARIABLES: [(&str, Variable); 6] = [
     ("{len}", Variable::Length),
 ];
 
-static NOBODY: Client = Client { user: String::new(), token: None, channel: None };
+static NOBODY: Client = Client { user: String::new(), token: None, channel: None, position: None };
 
 struct Values<'a> {
     client: &'a Client,

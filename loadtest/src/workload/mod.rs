@@ -3,6 +3,7 @@
 mod churn;
 mod cluster;
 mod connect;
+mod recover;
 mod slow;
 mod storm;
 mod traffic;
@@ -10,6 +11,7 @@ mod traffic;
 pub(crate) use churn::churn;
 pub(crate) use cluster::cluster;
 pub(crate) use connect::connect;
+pub(crate) use recover::recover;
 pub(crate) use slow::slow;
 pub(crate) use storm::storm;
 pub(crate) use traffic::{fanout, pairs};
