@@ -21,8 +21,8 @@ help: ## Show this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: run
-run: ## Run one gateway with everything embedded: nothing else is needed
-	cargo run --release $(LOCKED) -p gateway -- dev
+run: ## Run one gateway with everything embedded: nothing else is needed (PROFILE=config-push, of profiles/)
+	cargo run --release $(LOCKED) -p gateway -- dev $(if $(PROFILE),--profile profiles/$(PROFILE).toml)
 
 .PHONY: cluster
 cluster: ## Run NATS, Redis and three gateways as local processes, until Ctrl-C

@@ -52,7 +52,7 @@ pub(crate) use ending::farewell;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Bytes that are read from one client, and bytes of messages that they make, together, before
 /// others have their turn.
-const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
+pub(crate) const TURN_BYTES: usize = 8 * SCRATCH_BYTES;
 /// What is read at once from a client that compresses: a few bytes may become a message at the
 /// limit.
 const COMPRESSED_READ_BYTES: usize = 4 * 1024;

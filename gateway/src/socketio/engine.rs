@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{Mount, Registration, Sid, events, handshake::Handshake};
 use crate::{
-    connection::{Conversation, Deps, End, Step, close_code, farewell, read_some},
+    connection::{Conversation, Deps, End, Step, TURN_BYTES, close_code, farewell, read_some},
     dialect::{Dialect, SocketIo, closes_transport},
     outbox::Outbox,
     socket::{Socket, Wire},
@@ -42,6 +42,8 @@ pub(super) struct Engine {
     decoder: Decoder,
     packets: socketio::Decoder,
     spaces: Vec<Conversation>,
+    /// Bytes read since others had their turn.
+    read: usize,
     heartbeat: Heartbeat,
     /// When to give up a client that has not been in any namespace.
     patience: Option<Instant>,
@@ -76,6 +78,11 @@ impl Future for Engine {
             let event = ready!(engine.poll_event(cx));
             engine.handle(event);
             engine.settle();
+            if engine.read >= TURN_BYTES {
+                engine.read = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         engine.poll_close(cx)
     }
@@ -117,6 +124,7 @@ impl Engine {
             heartbeat: Heartbeat { due: now + mount.options.ping_interval, pinged: false },
             patience: (!mount.echo).then_some(now + mount.options.connect_timeout),
             spaces: Vec::new(),
+            read: 0,
             scheduled: None,
             end: None,
             farewell: None,
@@ -236,6 +244,7 @@ impl Engine {
     }
 
     fn take_bytes(&mut self, mut bytes: &mut [u8]) {
+        self.read += bytes.len();
         while self.end.is_none() {
             let packet = match self.decoder.next(&mut bytes) {
                 Ok(None) => return,

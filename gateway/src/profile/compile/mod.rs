@@ -1,4 +1,4 @@
-//! From what was written to a [`Profile`](super::Profile), or to all that is wrong with it.
+//! From what was written to a [`Profile`], or to all that is wrong with it.
 //!
 //! 1. [`vars`]: which variables templates may use, and where.
 //! 2. [`payload`]: texts, payloads, events; [`step`]: what verbs and requests consist of.

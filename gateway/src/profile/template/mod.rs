@@ -4,7 +4,7 @@
 //!    channel name with holes.
 //! 2. [`expression`]: what stands in a hole; [`language`]: the words it may use.
 //! 3. [`scope`]: the variables; [`node`]: JSON that is only read where a hole looks into it.
-//! 4. [`write`]: values as JSON, of bounded size.
+//! 4. [`mod@write`]: values as JSON, of bounded size.
 
 pub(super) mod channel;
 pub(super) mod expression;
