@@ -10,7 +10,7 @@ from application import Service, jwt_of
 from harness import TOP, wait_until
 
 PROFILE = "activities"
-SETTINGS = {"presence.grace": "200ms"}
+SETTINGS = {"presence.grace": "1s"}
 
 ACTIVITY = {"id": "42", "title": "Climbing", "likeCount": 3, "participantCount": 2}
 COUNTED = {"activityId": "42", "userId": "bob"}
