@@ -160,6 +160,11 @@ impl Feed {
         read: Vec<Message>,
     ) -> CaughtUp {
         let mut outcome = CaughtUp::default();
+        // The top was known from what came in an epoch that had ended when the log was read.
+        if read.iter().any(|message| message.stored.is_some_and(|it| it.epoch != top.epoch)) {
+            (self.ask, outcome.again) = (true, true);
+            return outcome;
+        }
         let end = self.end_of(history, top, &read);
         match self.last {
             None => self.last = Some(top.position()),

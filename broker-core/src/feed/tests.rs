@@ -591,3 +591,26 @@ fn a_window_begins_behind_what_it_could_not_hold() {
         assert_eq!(world.feed.need(Wanted::Pending(&backlog)), need, "after {after}");
     }
 }
+
+#[test]
+fn a_log_that_is_begun_anew_while_it_is_asked_is_asked_again() {
+    let now = Instant::now();
+    let mut feed = Feed::new(now);
+    let first = message(1, 1, None);
+    let top = |newest: &Message| {
+        let newest = newest.position().unwrap();
+        Top { epoch: newest.epoch, newest: Some(newest), end: newest.offset }
+    };
+    feed.caught_up(now, &history(), &top(&first), Vec::new());
+    // It came in the old epoch still, and shows a hole.
+    let held = message(1, 5, Some(4));
+    assert_eq!(feed.arrive(now, &held), Arrival::CatchUp);
+    let known = feed.plan().known.unwrap();
+    let read = vec![message(2, 5, None), message(2, 6, Some(5))];
+    let outcome = feed.caught_up(now, &history(), &known, read.clone());
+    assert_eq!((outcome.again, outcome.messages.len()), (true, 0));
+    assert_eq!(feed.plan().known, None, "only the log can tell");
+    let outcome = feed.caught_up(now, &history(), &top(&read[1]), read);
+    assert!(outcome.lost);
+    assert_eq!(feed.position().unwrap().epoch, Epoch(2));
+}
