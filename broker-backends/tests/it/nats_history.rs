@@ -314,7 +314,11 @@ async fn a_stream_that_is_made_anew_has_another_epoch() {
     .await;
     assert_eq!(after.offset, Offset(1));
     assert_ne!(after.epoch, before[0].epoch);
-    assert_eq!(cluster.logged.top("room:1").await.newest, Some(after));
+    let top = eventually("a top", RECONNECT, async || {
+        cluster.logged.log.top(channel_name("room:1")).await.ok()
+    })
+    .await;
+    assert_eq!(top.newest, Some(after));
     assert_eq!(cluster.logged.read("room:1", Offset(1)).await[0].position(), Some(after));
     cluster.arrived("room:1", 4).await;
     let next = cluster.logged.publish("room:1", "e").await;
