@@ -74,7 +74,7 @@ unit: ## Run the Rust tests; they start NATS and Redis themselves
 
 .PHONY: e2e
 e2e: build ## Drive the built gateway with other people's clients
-	@scripts/tools.sh redis nats node python
+	@scripts/tools.sh redis nats node python chromium
 	.tools/venv/bin/python -m pytest e2e
 
 .PHONY: chaos

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools.sh [redis|nats|node|python|autobahn|valgrind]...: installs what is missing (all of them by default).
+# tools.sh [redis|nats|node|python|chromium|autobahn|valgrind]...: installs what is missing (all of them by default).
 # tools.sh centrifugo|node-peers|uwebsockets: the peers of `make bench`, which nothing else needs.
 # Says nothing when there is nothing to do. All but Debian's packages goes into .tools,
 # so `make clean` takes it away again. No service is started.
@@ -162,6 +162,13 @@ install_autobahn() {
   sha256sum e2e/autobahn/requirements.txt >"$venv/stamp"
 }
 
+install_chromium() {
+  have chromium || have google-chrome && return
+  apt_update chromium
+  say "installing chromium"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >&2
+}
+
 install_valgrind() {
   have valgrind && return
   apt_update valgrind
@@ -202,10 +209,10 @@ install_uwebsockets() {
   sha256sum loadtest/peers/requirements.txt >"$venv/stamp"
 }
 
-(($#)) || set -- redis nats node python autobahn valgrind
+(($#)) || set -- redis nats node python chromium autobahn valgrind
 for tool in "$@"; do
   case $tool in
-    redis | nats | node | python | autobahn | valgrind | centrifugo | node-peers | uwebsockets) "install_$tool" ;;
+    redis | nats | node | python | chromium | autobahn | valgrind | centrifugo | node-peers | uwebsockets) "install_$tool" ;;
     *) die "no such tool: $tool" ;;
   esac
 done
