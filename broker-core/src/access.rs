@@ -323,8 +323,7 @@ impl Namespaces {
         if subscribes && SERVER_NAMESPACES.contains(&namespace) {
             return Err(Denied::ServerOnly(namespace.to_owned()));
         }
-        let rules =
-            self.rules(namespace).ok_or_else(|| Denied::UnknownNamespace(namespace.to_owned()))?;
+        let rules = self.declared_rules(namespace)?;
         let rule = match action {
             Action::Subscribe => &rules.subscribe,
             Action::Wildcard => &rules.wildcard,
@@ -333,6 +332,24 @@ impl Namespaces {
             Action::Members => return self.authorize_members(identity, interest),
         };
         rule.check(identity, action, interest)
+    }
+
+    /// Decides whether the server may subscribe a connection to this. No rule is asked, but there
+    /// must be something to subscribe to, and users' and roles' channels come from the token alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] says what is wrong with it.
+    pub fn admit(&self, interest: &Interest) -> Result<(), Denied> {
+        let namespace = interest.namespace();
+        if SERVER_NAMESPACES.contains(&namespace) {
+            return Err(Denied::ServerOnly(namespace.to_owned()));
+        }
+        if namespace == PRESENCE_NAMESPACE {
+            let watched = interest.watched().ok_or(Denied::Announcements)?;
+            return self.check_presence(&watched).map(|_| ());
+        }
+        self.declared_rules(namespace).map(|_| ())
     }
 
     /// Whether messages may be published to this namespace at all, by services for instance.
@@ -373,6 +390,10 @@ impl Namespaces {
     #[must_use]
     pub fn queue_of(&self, channel: &ChannelName) -> Option<&Queue> {
         self.declared.get(channel.namespace())?.queue.as_ref()
+    }
+
+    fn declared_rules(&self, namespace: &str) -> Result<&NamespaceRules, Denied> {
+        self.rules(namespace).ok_or_else(|| Denied::UnknownNamespace(namespace.to_owned()))
     }
 
     fn rules(&self, namespace: &str) -> Option<&NamespaceRules> {

@@ -1,6 +1,6 @@
 //! Who may see who is in a channel, and in which channels there is something to see.
 
-use super::{Action, Denied, Identity, Namespaces};
+use super::{Action, Denied, Identity, NamespaceRules, Namespaces};
 use crate::name::{Interest, PRESENCE_NAMESPACE};
 
 impl Namespaces {
@@ -16,18 +16,23 @@ impl Namespaces {
         self.declared.values().chain(&self.fallback).any(|rules| rules.presence)
     }
 
+    /// The rules for who may see it, where there is something to see.
+    pub(super) fn check_presence(&self, watched: &Interest) -> Result<&NamespaceRules, Denied> {
+        let namespace = watched.namespace();
+        let rules = self.declared_rules(namespace)?;
+        if !self.has_presence(namespace) {
+            return Err(Denied::NoPresence(namespace.to_owned()));
+        }
+        Ok(rules)
+    }
+
     /// Who may see the members of all channels of a pattern is one who may subscribe to it, too.
     pub(super) fn authorize_members(
         &self,
         identity: &Identity,
         watched: &Interest,
     ) -> Result<(), Denied> {
-        let namespace = watched.namespace();
-        let rules =
-            self.rules(namespace).ok_or_else(|| Denied::UnknownNamespace(namespace.to_owned()))?;
-        if !self.has_presence(namespace) {
-            return Err(Denied::NoPresence(namespace.to_owned()));
-        }
+        let rules = self.check_presence(watched)?;
         let is_pattern = matches!(watched, Interest::Pattern(_));
         if is_pattern {
             rules.wildcard.check(identity, Action::Wildcard, watched)?;
@@ -43,7 +48,7 @@ impl Namespaces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{NamespaceRules, Rule};
+    use crate::access::Rule;
 
     fn rule(terms: &[&str]) -> Rule {
         Rule(terms.iter().map(|term| term.parse().unwrap()).collect())

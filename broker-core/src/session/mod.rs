@@ -37,7 +37,7 @@ use crate::{
 };
 use connecting::Connecting;
 use publishing::{Attempt, Failed};
-use subscriptions::Subscription;
+use subscriptions::{Join, Right, Subscription};
 use timers::Timers;
 
 /// One client's conversation. There are hundreds of thousands: what idles here is kept small.
@@ -83,9 +83,9 @@ enum Pending {
     Resume,
     Keep,
     ServerJoin(Interest),
-    Join(RequestId, Interest, Option<Box<Since>>),
+    Join(Join),
     /// Has no outcome of its own: it is carried out after the join of its interest.
-    Deferred(Box<Request>),
+    Deferred(Box<Request>, Right),
     Publish(Attempt),
     Call(RequestId),
     Members(RequestId),
@@ -194,13 +194,22 @@ impl Session {
                     self.connect(now, request.id, token, session);
                 }
                 Command::Ping => self.reply(request.id, Outgoing::Pong),
-                _ => {
-                    let failure = Failure::new(ErrorCode::NotConnected, "send `connect` first");
-                    self.fail(request.id, failure);
-                }
+                _ => self.fail_unconnected(request.id),
             },
             State::Connecting(connecting) => connecting.waiting.push((request, entropy)),
             State::Open => self.command(now, request, entropy),
+        }
+    }
+
+    /// The server subscribes the client, who may not be able to do so itself: no rule is asked, now
+    /// or when its token is refreshed. Else it is as a [`Command::Subscribe`] with this number, but
+    /// that it may be repeated. Nothing that comes from the wire may lead here unasked.
+    pub fn handle_admission(&mut self, id: RequestId, interest: Interest) {
+        match self.state {
+            State::Closed => {}
+            State::Open if self.draining => self.fail_draining(id),
+            State::Open => self.admit(id, interest),
+            State::Opening { .. } | State::Connecting(_) => self.fail_unconnected(id),
         }
     }
 
@@ -225,9 +234,7 @@ impl Session {
     pub fn handle_joined(&mut self, now: Now, op: OpId, outcome: Result<(), BusError>) {
         match self.finish(op) {
             Some(Pending::ServerJoin(interest)) => self.server_joined(now, &interest, outcome),
-            Some(Pending::Join(id, interest, since)) => {
-                self.joined(now, id, (&interest, since), outcome);
-            }
+            Some(Pending::Join(join)) => self.joined(now, join, outcome),
             _ => {}
         }
         self.close_if_drained();
@@ -286,10 +293,7 @@ impl Session {
                 self.failed.abandon(&channel);
                 self.reply(id, Outgoing::Abandoned);
             }
-            _ if self.draining => {
-                let text = "this gateway is going away: reconnect";
-                self.fail(id, Failure::new(ErrorCode::Unavailable, text));
-            }
+            _ if self.draining => self.fail_draining(id),
             Command::Refresh { token } => self.refresh(id, token),
             Command::Subscribe { interest, since } => self.subscribe(id, interest, since),
             Command::Publish(publish) => self.publish(now, id, publish, entropy),
@@ -403,6 +407,15 @@ impl Session {
 
     fn fail(&mut self, id: RequestId, failure: Failure) {
         self.reply(id, Outgoing::Error(failure));
+    }
+
+    fn fail_unconnected(&mut self, id: RequestId) {
+        self.fail(id, Failure::new(ErrorCode::NotConnected, "send `connect` first"));
+    }
+
+    fn fail_draining(&mut self, id: RequestId) {
+        let text = "this gateway is going away: reconnect";
+        self.fail(id, Failure::new(ErrorCode::Unavailable, text));
     }
 
     fn begin(&mut self, pending: Pending) -> OpId {

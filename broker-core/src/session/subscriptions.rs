@@ -1,15 +1,40 @@
 //! What a session is subscribed to.
 
 use super::{Command, Effect, Failure, Now, Outgoing, Pending, Request, RequestId, Session, Since};
-use crate::{access::Action, code::ErrorCode, name::Interest, ports::BusError};
+use crate::{
+    access::{Action, Denied},
+    code::ErrorCode,
+    name::Interest,
+    ports::BusError,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subscription {
     /// The bus has not confirmed yet.
     Joining,
     Live,
+    /// Live by the server's right: no rule ends it, but the client may leave it.
+    Admitted,
     /// Made by the server; the client cannot leave it.
     Server,
+}
+
+/// By whose right a client is subscribed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Its own: the rules decide.
+    Own,
+    /// The server's, who asks none.
+    Server,
+}
+
+/// A subscription that the bus is asked for.
+#[derive(Debug)]
+pub(super) struct Join {
+    answers: RequestId,
+    interest: Interest,
+    since: Option<Box<Since>>,
+    right: Right,
 }
 
 impl Session {
@@ -20,7 +45,7 @@ impl Session {
         since: Option<Box<Since>>,
     ) {
         if self.is_changing(&interest) {
-            return self.defer(id, Command::Subscribe { interest, since });
+            return self.defer(id, Command::Subscribe { interest, since }, Right::Own);
         }
         if let Some(since) = &since
             && let Err(failure) = self.has_past(&interest, since)
@@ -31,21 +56,51 @@ impl Session {
             let text = format!("`{interest}` is subscribed already");
             return self.fail(id, Failure::new(ErrorCode::AlreadySubscribed, text));
         }
+        self.join(Join { answers: id, interest, since, right: Right::Own });
+    }
+
+    /// Subscribes by the server's right. What there is already becomes the server's as well.
+    pub(super) fn admit(&mut self, id: RequestId, interest: Interest) {
+        let present = self.subscription(&interest);
+        let state = present.map(|index| self.subscriptions[index].1);
+        if state == Some(Subscription::Joining) || self.is_changing(&interest) {
+            let command = Command::Subscribe { interest, since: None };
+            return self.defer(id, command, Right::Server);
+        }
+        let Some(index) = present else {
+            return self.join(Join { answers: id, interest, since: None, right: Right::Server });
+        };
+        if state == Some(Subscription::Live) {
+            self.subscriptions[index].1 = Subscription::Admitted;
+        }
+        self.reply(id, Outgoing::Subscribed { interest, start: None });
+    }
+
+    fn join(&mut self, join: Join) {
         let limit = self.rules.limits.subscriptions;
         if self.subscriptions.len() >= limit {
             let text = format!("a connection may have {limit} subscriptions");
-            return self.fail(id, Failure::new(ErrorCode::TooManySubscriptions, text));
+            return self.fail(join.answers, Failure::new(ErrorCode::TooManySubscriptions, text));
         }
-        if let Err(denied) = self.authorize(action(&interest), &interest) {
-            return self.fail(id, denied.into());
+        if let Err(denied) = self.may_join(&join) {
+            return self.fail(join.answers, denied.into());
         }
         if self.subscriptions.len() < 4 {
             // Most connections have few: hold no more than they need.
             self.subscriptions.reserve_exact(1);
         }
+        let (interest, since) = (join.interest.clone(), join.since.clone());
         self.subscriptions.push((interest.clone(), Subscription::Joining));
-        let op = self.begin(Pending::Join(id, interest.clone(), since.clone()));
+        let op = self.begin(Pending::Join(join));
         self.effects.push_back(Effect::Join { op, interest, since });
+    }
+
+    fn may_join(&self, join: &Join) -> Result<(), Denied> {
+        let interest = &join.interest;
+        match join.right {
+            Right::Own => self.authorize(action(interest), interest),
+            Right::Server => self.rules.namespaces.admit(interest),
+        }
     }
 
     fn has_past(&self, interest: &Interest, since: &Since) -> Result<(), Failure> {
@@ -68,44 +123,47 @@ impl Session {
             return self.fail(id, Failure::new(ErrorCode::NotSubscribed, text));
         };
         match self.subscriptions[index].1 {
-            Subscription::Joining => self.defer(id, Command::Unsubscribe { interest }),
+            Subscription::Joining => {
+                self.defer(id, Command::Unsubscribe { interest }, Right::Own);
+            }
             Subscription::Server => {
                 let text =
                     format!("`{interest}` was subscribed by the server, which alone can end it");
                 self.fail(id, Failure::new(ErrorCode::Forbidden, text));
             }
-            Subscription::Live => {
+            Subscription::Live | Subscription::Admitted => {
                 self.leave(index);
                 self.reply(id, Outgoing::Unsubscribed { interest });
             }
         }
     }
 
-    pub(super) fn joined(
-        &mut self,
-        now: Now,
-        id: RequestId,
-        (interest, since): (&Interest, Option<Box<Since>>),
-        outcome: Result<(), BusError>,
-    ) {
-        let Some(index) = self.subscription(interest) else { return };
+    pub(super) fn joined(&mut self, now: Now, join: Join, outcome: Result<(), BusError>) {
+        let Some(index) = self.subscription(&join.interest) else { return };
         // A refresh may have taken the right away while the bus was asked.
-        let admitted = outcome
-            .map_err(Failure::from)
-            .and_then(|()| Ok(self.authorize(action(interest), interest)?));
-        match admitted {
+        let allowed = outcome.map_err(Failure::from).and_then(|()| Ok(self.may_join(&join)?));
+        let Join { answers, interest, since, right } = join;
+        match allowed {
             Ok(()) => {
-                self.subscriptions[index].1 = Subscription::Live;
-                let interest = interest.clone();
-                self.effects.push_back(Effect::Deliver { interest, answers: Some(id), since });
+                self.subscriptions[index].1 = match right {
+                    Right::Own => Subscription::Live,
+                    Right::Server => Subscription::Admitted,
+                };
+                let (interest, answers) = (interest.clone(), Some(answers));
+                self.effects.push_back(Effect::Deliver { interest, answers, since });
             }
             Err(failure) => {
-                self.fail(id, failure);
+                self.fail(answers, failure);
                 self.leave(index);
             }
         }
-        for request in self.take_deferred(interest) {
-            self.command(now, request, 0);
+        for (request, right) in self.take_deferred(&interest) {
+            match (right, request.command) {
+                (Right::Server, Command::Subscribe { interest, .. }) => {
+                    self.handle_admission(request.id, interest);
+                }
+                (_, command) => self.command(now, Request { id: request.id, command }, 0),
+            }
         }
     }
 
@@ -154,15 +212,15 @@ impl Session {
         self.pending.iter().any(|(_, pending)| pending.waits_for(interest))
     }
 
-    fn defer(&mut self, id: RequestId, command: Command) {
-        self.begin(Pending::Deferred(Box::new(Request { id, command })));
+    fn defer(&mut self, id: RequestId, command: Command, right: Right) {
+        self.begin(Pending::Deferred(Box::new(Request { id, command }), right));
     }
 
-    fn take_deferred(&mut self, interest: &Interest) -> Vec<Request> {
+    fn take_deferred(&mut self, interest: &Interest) -> Vec<(Request, Right)> {
         let deferred = self.pending.extract_if(.., |(_, pending)| pending.waits_for(interest));
         let requests = deferred
             .filter_map(|(_, pending)| match pending {
-                Pending::Deferred(request) => Some(*request),
+                Pending::Deferred(request, right) => Some((*request, right)),
                 _ => None,
             })
             .collect();
@@ -173,7 +231,7 @@ impl Session {
 
 impl Pending {
     fn waits_for(&self, interest: &Interest) -> bool {
-        let Self::Deferred(request) = self else { return false };
+        let Self::Deferred(request, _) = self else { return false };
         match &request.command {
             Command::Subscribe { interest: wanted, .. }
             | Command::Unsubscribe { interest: wanted } => wanted == interest,

@@ -1,5 +1,6 @@
 //! Scripts: what goes in, and exactly what comes out, each effect as one line of text.
 
+mod admission;
 mod connecting;
 mod present;
 mod publishing;
@@ -102,6 +103,11 @@ impl Script {
         self.entropy += 1;
         let request = Request { id: Some(id), command };
         self.session.handle_request(self.now, request, self.entropy);
+        self.effects()
+    }
+
+    fn admit(&mut self, id: u64, name: &str) -> Vec<String> {
+        self.session.handle_admission(Some(id), interest(name));
         self.effects()
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, ErrorCode, Identity, Position,
+    CloseCode, ConnectionId, ErrorCode, Identity, Interest, Position,
     message::Data,
     ports::{Accepted, BoxFuture, BusError, PublishError, RequestError},
     resume::Resumed,
@@ -169,6 +169,12 @@ impl Conversation {
         self.deps.metrics.commands.with_label_values(&[command.name()]).inc();
         let request = Request { id: number, command };
         self.session.handle_request(clock::now(), request, rand::random());
+    }
+
+    /// Subscribes the client by the server's own right, with the number that the answer will have.
+    pub(crate) fn admit(&mut self, number: u64, interest: Interest) {
+        self.deps.metrics.commands.with_label_values(&["subscribe"]).inc();
+        self.session.handle_admission(Some(number), interest);
     }
 
     /// Queues what no command was asked for.

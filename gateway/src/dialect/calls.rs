@@ -28,6 +28,8 @@ pub(crate) struct Event {
     pub(crate) actions: VecDeque<Action>,
     /// What a service replied, or what the last publish came to.
     pub(crate) reply: Option<Data>,
+    /// Whether the server, or a service, has decided on what is done: then joins are its own.
+    pub(crate) decided: bool,
     /// The request that is under way.
     call: Option<Box<Call>>,
 }
@@ -43,7 +45,12 @@ pub(crate) struct Settled {
 
 impl Event {
     pub(crate) fn new(ack: Option<(AckId, Ack)>, actions: Vec<Action>) -> Self {
-        Self { ack, actions: actions.into(), reply: None, call: None }
+        Self { ack, actions: actions.into(), reply: None, decided: false, call: None }
+    }
+
+    /// What the server itself does for a client that has connected.
+    pub(crate) fn welcome(actions: Vec<Action>) -> Self {
+        Self { decided: true, ..Self::new(None, actions) }
     }
 }
 
@@ -74,6 +81,7 @@ impl Calls {
         let call = event.call.take();
         match outcome(body) {
             Ok(reply) => {
+                event.decided |= call.is_some();
                 let emission = call.zip(reply.as_ref()).map(|(call, reply)| call.replied(reply));
                 event.reply = reply.or(event.reply);
                 self.ready.push_back(event);

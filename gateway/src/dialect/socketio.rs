@@ -187,7 +187,7 @@ impl SocketIo {
         }
         let context = Context { connection: &sid, identity, now: clock::wall() };
         match face.on_connect(&context) {
-            Ok(actions) => self.welcome = Some(Event::new(None, actions)),
+            Ok(actions) => self.welcome = Some(Event::welcome(actions)),
             Err(failure) => self.encode_error(failure.code, &failure.text, out),
         }
     }

@@ -75,6 +75,11 @@ pub(super) fn go_on(space: &mut Conversation, mut event: Event) {
                 snapshot::read(space, snapshot);
                 continue;
             }
+            Action::Join(interest) if event.decided => {
+                let Dialect::SocketIo(socket) = space.dialect_mut() else { return };
+                let number = socket.calls.wait(event, None);
+                return space.admit(number, interest);
+            }
             Action::Join(interest) => (Command::Subscribe { interest, since: None }, None),
             Action::Leave(interest) => (Command::Unsubscribe { interest }, None),
             Action::Publish(posting) => (Command::Publish(posting.publish), None),

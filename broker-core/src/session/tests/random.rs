@@ -31,6 +31,7 @@ enum Kind {
     Resume,
     Refresh,
     Subscribe,
+    Admit,
     Unsubscribe,
     Publish,
     Abandon,
@@ -77,6 +78,8 @@ fn event() -> impl Strategy<Value = Event> {
         Refresh,
         Subscribe,
         Subscribe,
+        Admit,
+        Admit,
         Unsubscribe,
         Unsubscribe,
         Publish,
@@ -181,6 +184,10 @@ impl Driver {
             },
             Kind::Refresh => refresh(),
             Kind::Subscribe => subscribe(name),
+            Kind::Admit => {
+                self.asked.insert(id);
+                return self.script.session.handle_admission(Some(id), interest(name));
+            }
             Kind::Unsubscribe => unsubscribe(name),
             Kind::Publish => publish(channel, &message),
             Kind::Abandon => {
