@@ -88,6 +88,10 @@ error_codes! {
     ServiceTimeout = "service_timeout", Unknown;
     /// The service answered that it refuses; the message is the service's own.
     ServiceRefused = "service_refused", No;
+    /// The client did not acknowledge in time, or went away.
+    ClientTimeout = "client_timeout", Unknown;
+    /// What the client speaks has no acknowledgements.
+    Unanswerable = "unanswerable", No;
     /// Too much is asked at once.
     Overloaded = "overloaded", Later;
     /// The log has no room; nothing was done.

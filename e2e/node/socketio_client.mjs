@@ -34,6 +34,8 @@ const actions = {
     const answered = clients.get(client).timeout(timeout).emitWithAck(...event);
     answered.then((answer) => say(client, 'answer', number, answer), (error) => say(client, 'no answer', number, error.message));
   },
+  // From now on it acknowledges the event with these arguments.
+  acknowledge: (client, event, ...args) => clients.get(client).on(event, (...told) => told.at(-1)(...args)),
   auth: (client, auth) => Object.assign(clients.get(client), { auth }),
   connect: (client) => clients.get(client).connect(),
   disconnect: (client) => clients.get(client).disconnect(),

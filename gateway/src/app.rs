@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     api::{self, Door, Turns},
-    auth::{ApiKeys, Verifier},
+    asks::Asks,
+    auth::ApiKeys,
     backends,
     canary::{self, Verdict},
     cli::Exit,
@@ -183,9 +184,7 @@ impl Gateway {
         let hub =
             Hub::new(Arc::clone(bus), config.nats.linger).with_feeds(feeds).with_register(register);
         let hub = Arc::new(hub.with_retained(retained(config)));
-        let verifier =
-            Verifier::new(&config.auth).map_err(|error| StartError::Auth(error.to_string()))?;
-        let verifier = Arc::new(verifier);
+        let verifier = settings::verifier(config)?;
         let verdict = Arc::<Verdict>::default();
         let members = notes.and_then(|notes| {
             let tools = Tools {
@@ -205,6 +204,7 @@ impl Gateway {
             node.clone(),
         );
         let deps = Arc::new(Deps {
+            asks: Arc::new(Asks::new(Arc::clone(&metrics))),
             rules: Arc::clone(&rules),
             hub: Arc::clone(&hub),
             bus: Arc::clone(bus),
@@ -219,6 +219,7 @@ impl Gateway {
             acknowledgements,
         });
         let api = Arc::new(api::Deps {
+            asks: Arc::clone(&deps.asks),
             bus: Arc::clone(bus),
             presence: Arc::clone(presence),
             roster: Arc::clone(roster),

@@ -2,6 +2,7 @@
 
 mod api;
 mod app;
+mod asks;
 mod auth;
 mod backends;
 mod canary;

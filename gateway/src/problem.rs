@@ -187,12 +187,13 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         | Code::NoHistory
         | Code::NoQueue
         | Code::SnapshotTooLarge
+        | Code::Unanswerable
         | Code::ServiceRefused => StatusCode::UNPROCESSABLE_ENTITY,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Overloaded | Code::StoreFull | Code::Unavailable | Code::NoService => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Code::Unknown | Code::ServiceTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::ServiceTimeout | Code::ClientTimeout => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 

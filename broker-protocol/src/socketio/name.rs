@@ -50,6 +50,9 @@ impl AckId {
     /// The largest id: the largest integer that JavaScript's numbers keep apart.
     pub const MAX: u64 = (1 << 53) - 1;
 
+    /// The smallest id.
+    pub const MIN: Self = Self(0);
+
     /// `None` above [`AckId::MAX`].
     #[must_use]
     pub const fn new(id: u64) -> Option<Self> {

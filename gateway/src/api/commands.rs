@@ -2,7 +2,7 @@
 //!
 //! A request lands on any gateway; the pass that it shows names the one that has the connection.
 
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -74,7 +74,7 @@ async fn forward(
 ) -> Result<HandedIn, Problem> {
     let (connection, commands) = (connection.to_string(), commands.to_owned());
     let ask = Ask::HandIn { connection, key: pass.key, commands };
-    match peers::ask_one(deps, pass.node, &ask).await? {
+    match peers::ask_one(deps, pass.node, &ask, Duration::ZERO).await? {
         Some(Content::HandedIn(outcome)) => Ok(outcome),
         Some(_) | None => Ok(HandedIn::Refused),
     }

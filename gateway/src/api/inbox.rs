@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::{
-    Deps,
+    Deps, ask,
     channels::{self, ChannelsQuery},
     connections::{self, CloseQuery, ConnectionsQuery},
     history::{self, MessagesQuery, Reader},
     idempotency::{self, Key},
     members::{self, PageQuery},
-    peers,
+    peers::{self, Ask},
     publish::{self, Ids},
     queue::{self, PeekQuery},
     snapshot, stats,
@@ -43,11 +43,20 @@ pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
         match &question.kind {
             // At once: it takes no waiting, and must not wait for requests that themselves wait
             // for the answers of gateways.
-            QuestionKind::Gateway => {
-                let answer =
-                    peers::answer(&question.body, &deps.hub, deps.door.as_ref(), &deps.node);
-                question.answer(answer);
-            }
+            QuestionKind::Gateway => match peers::read_question(&question.body) {
+                Some(Ask::Client(carried)) if under_way.len() < CONCURRENCY => {
+                    let deps = Arc::clone(&deps);
+                    under_way.spawn(async move {
+                        let said = ask::answer_peer(&deps, carried).await;
+                        question.answer(peers::reply_of(&deps.node, said));
+                    });
+                }
+                _ => {
+                    let answer =
+                        peers::answer(&question.body, &deps.hub, deps.door.as_ref(), &deps.node);
+                    question.answer(answer);
+                }
+            },
             QuestionKind::Api { .. } if under_way.len() >= CONCURRENCY => {
                 let error = Problem::new(ErrorCode::Overloaded, "too many requests are under way");
                 question.answer(refusal(&error));
@@ -90,7 +99,7 @@ pub(super) async fn respond(deps: &Deps, request: Request<'_>) -> Bytes {
     outcome.unwrap_or_else(|error| refusal(&error))
 }
 
-async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, Problem> {
+async fn carry_out(deps: &Deps, operation: &str, body: &Bytes) -> Result<Bytes, Problem> {
     match operation {
         "messages" => {
             let (channel, query) = read_with_channel(body)?;
@@ -121,6 +130,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
             let ConnectionRequest { id } = read(body)?;
             reply(connections::find(deps, &id)).await
         }
+        "ask" => reply(ask::ask_over_nats(deps, body)).await,
         "disconnect" => disconnect(deps, read(body)?).await,
         "stats" => {
             let Nothing {} = read(body)?;
@@ -140,7 +150,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &[u8]) -> Result<Bytes, P
         }
         other => {
             let text = format!(
-                "there is no operation `{other}`: publish, messages, snapshot, channels, channel, members, user, connections, connection, disconnect, queue, queue-stats, queue-purge and stats are"
+                "there is no operation `{other}`: publish, messages, snapshot, channels, channel, members, user, connections, connection, ask, disconnect, queue, queue-stats, queue-purge and stats are"
             );
             Err(Problem::new(ErrorCode::UnknownCommand, text))
         }

@@ -3,7 +3,8 @@
 //! 1. [`publish`]: the publish command; [`idempotency`]: how it is carried out once.
 //! 2. [`history`]: what was published before; [`snapshot`]: the newest of many channels; [`queue`]:
 //!    what waits for users who are away.
-//! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster.
+//! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster; [`ask`]:
+//!    what single clients are asked.
 //! 4. [`peers`]: what gateways ask each other for these; [`door`]: where requests are handed over.
 //! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
 //!    clients without WebSocket ask of their connections.
@@ -11,6 +12,7 @@
 //! 7. [`openapi`]: the specification, made from the code. What can go wrong is a
 //!    [`Problem`].
 
+mod ask;
 mod asked;
 mod caller;
 mod channels;
@@ -50,6 +52,7 @@ pub(crate) use peers::{ask_for_door, superseded};
 pub(crate) use routes::{FOR_PAGES, Payload, body_bytes, no_method, no_route, router};
 
 use crate::{
+    asks::Asks,
     auth::{ApiKeys, Verifier},
     clock,
     hub::Hub,
@@ -83,6 +86,7 @@ pub(crate) struct Deps {
     pub(crate) queue: Option<Arc<dyn OfflineQueue>>,
     pub(crate) turns: Turns,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) asks: Arc<Asks>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) api_keys: Arc<ApiKeys>,
     pub(crate) verifier: Arc<Verifier>,

@@ -13,8 +13,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Coverage, Deps, Door};
+use super::{
+    Coverage, Deps, Door,
+    ask::{Carried, Outcome},
+};
 use crate::{
+    asks::Unanswered,
     hub::Hub,
     problem::Problem,
     socket::{CommandKey, HandedIn},
@@ -40,6 +44,8 @@ pub(super) enum Ask {
     Supersede { connections: Vec<String> },
     /// Where, and with what key, requests are handed over to you.
     Door,
+    /// Ask a client of yours. The answer takes as long as the client does.
+    Client(Carried),
 }
 
 /// Which channels are asked for.
@@ -111,6 +117,7 @@ pub(super) enum Content {
     HandedIn(HandedIn),
     /// `None`: nowhere.
     Door(Option<Door>),
+    Client(Outcome),
     /// The question is of a version that this gateway does not know.
     NotUnderstood,
 }
@@ -120,12 +127,21 @@ pub(super) const fn close_code(reconnect: bool) -> CloseCode {
     if reconnect { CloseCode::Reconnect } else { CloseCode::Disconnected }
 }
 
-/// This gateway's answer.
+/// What another gateway asks; `None` if this one does not understand it.
+pub(super) fn read_question(question: &[u8]) -> Option<Ask> {
+    match serde_json::from_slice::<Envelope<Ask>>(question) {
+        Ok(Envelope { v: VERSION, content: ask }) => Some(ask),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// This gateway's answer, where it is known at once.
 pub(super) fn answer(question: &[u8], hub: &Hub, door: Option<&Door>, node: &NodeId) -> Bytes {
-    let answer = match serde_json::from_slice::<Envelope<Ask>>(question) {
-        Ok(Envelope { v: VERSION, content: ask }) => reply(ask, hub, door),
-        Ok(_) | Err(_) => Content::NotUnderstood,
-    };
+    let asked = read_question(question);
+    reply_of(node, asked.map_or(Content::NotUnderstood, |ask| reply(ask, hub, door)))
+}
+
+pub(super) fn reply_of(node: &NodeId, answer: Content) -> Bytes {
     let reply = Reply { node: node.to_string(), answer };
     super::json(&Envelope { v: VERSION, content: reply }).into()
 }
@@ -163,6 +179,8 @@ fn reply(ask: Ask, hub: &Hub, door: Option<&Door>) -> Content {
             Content::HandedIn(handed_in.unwrap_or(HandedIn::Refused))
         }
         Ask::Door => Content::Door(door.cloned()),
+        // Whoever can wait for a client does not come here.
+        Ask::Client(_) => Content::Client(Outcome::Unanswered(Unanswered::Overloaded)),
     }
 }
 
@@ -177,14 +195,16 @@ pub(super) fn hand_in(
     outbox.map_or(HandedIn::Refused, |outbox| outbox.socket().hand_in(key, commands))
 }
 
-/// The answer of one other gateway; `None` if there is no such gateway.
+/// The answer of one other gateway, which may itself wait for something so long; `None` if there
+/// is no such gateway.
 pub(super) async fn ask_one(
     deps: &Deps,
     node: NodeMark,
     ask: &Ask,
+    waits: Duration,
 ) -> Result<Option<Content>, Problem> {
     let question = super::json(&Envelope { v: VERSION, content: ask }).into();
-    match deps.bus.ask_gateway(node, question, WAIT).await {
+    match deps.bus.ask_gateway(node, question, WAIT + waits).await {
         Ok(answer) => {
             let Some(answer) = answer else { return Ok(None) };
             let reply = read(&answer).ok_or_else(|| {

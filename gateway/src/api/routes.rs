@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Deps,
+    Deps, ask,
     caller::{Admin, Publisher},
     channels::{self, ChannelsBody, ChannelsQuery},
     connections::{
@@ -84,6 +84,7 @@ fn documented() -> OpenApiRouter<Arc<Deps>> {
         .routes(routes!(list_members))
         .routes(routes!(list_connections))
         .routes(routes!(find_connection, close_connection))
+        .routes(routes!(ask::ask_client))
         .routes(routes!(close_user))
         .routes(routes!(find_user))
         .routes(routes!(read_stats))

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::StartError;
 use crate::{
     api,
+    auth::Verifier,
     config::{Config, SocketIo, SpaceName},
     connection::{Admission, Deps, WireLimits},
     directory::LeaseTimes,
@@ -28,6 +29,11 @@ pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
     let metrics = Metrics::new(declared.chain(served))
         .map_err(|error| StartError::Other(error.to_string()))?;
     Ok(Arc::new(metrics))
+}
+
+pub(super) fn verifier(config: &Config) -> Result<Arc<Verifier>, StartError> {
+    let verifier = Verifier::new(&config.auth);
+    Ok(Arc::new(verifier.map_err(|error| StartError::Auth(error.to_string()))?))
 }
 
 pub(super) fn tracing(config: &Config, node: &NodeId) -> Result<Tracing, StartError> {

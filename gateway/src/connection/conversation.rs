@@ -15,6 +15,7 @@ use broker_core::{
     resume::Resumed,
     session::{Acks, Command, Failure, OpId, Present, Request, Resumption, Session, Token},
 };
+use broker_protocol::socketio::{AckId, Args};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
@@ -198,6 +199,11 @@ impl Conversation {
         self.session.identity()
     }
 
+    /// The client answers what a service asked it.
+    pub(crate) fn acknowledged(&self, id: AckId, args: Args) {
+        self.deps.asks.answered(self.outbox.id(), id, args);
+    }
+
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.deps.hub
     }
@@ -315,6 +321,7 @@ impl Conversation {
             hub.leave(interest, id);
         }
         hub.remove(id);
+        self.deps.asks.ended(id);
         let closed = if let Some(End::Closing(code)) = self.end { Some(code) } else { None };
         self.deps.keeper.closed(id, closed);
         if self.session.was_opened() {

@@ -32,6 +32,7 @@ pub(crate) use client::{Client, Transport};
 pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade};
 
 use crate::{
+    asks::Asks,
     auth::Verifier,
     clock,
     dialect::{Dialect, PROBE},
@@ -66,6 +67,7 @@ thread_local! {
 pub(crate) struct Deps {
     pub(crate) rules: Arc<Rules>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) asks: Arc<Asks>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) wheel: Arc<Wheel>,

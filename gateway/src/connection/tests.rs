@@ -15,7 +15,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::{config::Config, directory, keeper::Keeper, outbox::Outbox, socket::FakeSocket, wheel};
+use crate::{
+    asks::Asks, config::Config, directory, keeper::Keeper, outbox::Outbox, socket::FakeSocket,
+    wheel,
+};
 
 const PING: Duration = Duration::from_secs(25);
 const PONG: Duration = Duration::from_secs(10);
@@ -110,6 +113,7 @@ async fn deps() -> Arc<Deps> {
             anonymous: true,
         }),
         hub,
+        asks: Arc::new(Asks::new(Arc::clone(&metrics))),
         bus,
         verifier: Arc::new(Verifier::new(&Config::dev().auth).unwrap()),
         wheel: Arc::new(Wheel::new()),

@@ -6,8 +6,8 @@ mod socketio;
 
 use std::sync::Arc;
 
-use broker_core::{CloseCode, Identity, Message, session::Reply};
-use broker_protocol::{native, ws};
+use broker_core::{CloseCode, Data, EventName, Identity, Message, session::Reply};
+use broker_protocol::{native, socketio::AckId, ws};
 use bytes::{Bytes, BytesMut};
 
 use crate::profile::RenderError;
@@ -33,6 +33,16 @@ pub(crate) enum Encoding {
     Plain,
     Deflated,
     SocketIo(Arc<Framing>),
+}
+
+impl Encoding {
+    /// Asks for an acknowledgement with this id; `None` where there is no such thing.
+    pub(crate) fn question(&self, id: AckId, event: &EventName, data: &Data) -> Option<Bytes> {
+        match self {
+            Self::SocketIo(framing) => Some(framing.question(id, event, data)),
+            Self::Plain | Self::Deflated => None,
+        }
+    }
 }
 
 impl Dialect {

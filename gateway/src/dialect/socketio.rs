@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use broker_core::{
-    CloseCode, ConnectionId, Data, ErrorCode, Identity, Interest, JsonText, Message,
+    CloseCode, ConnectionId, Data, ErrorCode, EventName, Identity, Interest, JsonText, Message,
     code::Retry,
     ports::GapReason,
     session::{Failure, Outgoing, Reply},
@@ -76,6 +76,19 @@ impl Framing {
     pub(crate) fn encode_emission(&self, emission: &Emission, out: &mut BytesMut) {
         let name = emission.event.as_str();
         with_arguments(&emission.args, |args| self.encode_event(name, args, out));
+    }
+
+    /// An event of a service's, which the client is to acknowledge.
+    pub(super) fn question(&self, id: AckId, event: &EventName, data: &Data) -> Bytes {
+        let mut out = BytesMut::new();
+        with_arguments(std::slice::from_ref(data), |args| {
+            let name = event.as_str();
+            self.encode(
+                &socketio::Outgoing::Event { name, id: Some(id), args, offset: None },
+                &mut out,
+            );
+        });
+        out.freeze()
     }
 
     /// Word that messages may be missing.

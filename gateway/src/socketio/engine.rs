@@ -298,7 +298,9 @@ impl Engine {
             (Body::Event { name, id, args }, Some(space)) if space.is_connected() => {
                 events::take(space, &name, id, &args);
             }
-            (Body::Ack { .. }, Some(space)) if space.is_connected() => {}
+            (Body::Ack { id, args }, Some(space)) if space.is_connected() => {
+                space.acknowledged(id, args);
+            }
             (Body::Disconnect, Some(space)) => space.end_by_client(),
             // As the reference server: the client is out of step.
             _ => self.close(CloseCode::Protocol, End::Closing(CloseCode::Protocol)),

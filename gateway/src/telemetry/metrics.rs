@@ -52,6 +52,7 @@ pub(crate) struct Metrics {
     handshakes: IntCounterVec,
     pub(crate) connection_limit: IntGauge,
     pub(crate) commands: IntCounterVec,
+    pub(crate) client_requests: IntCounterVec,
     pub(crate) errors: IntCounterVec,
     subscriptions: IntGauge,
     channels: IntGauge,
@@ -77,6 +78,8 @@ pub(crate) struct Metrics {
     http_requests: IntCounterVec,
     bus: BusMetrics,
 }
+
+const ASKS_HELP: &str = "What services asked single clients, by what came of it: answered, timed_out, ended (the connection), closed, unable (its protocol has no acknowledgements), overloaded.";
 
 impl Metrics {
     /// `namespaces`: those that may be a label.
@@ -104,6 +107,7 @@ impl Metrics {
             )?,
             connection_limit: make.gauge("connection_limit", "Connections that this gateway takes.")?,
             commands: make.counters("commands_total", "Commands of clients.", &["command"])?,
+            client_requests: make.counters("client_requests_total", ASKS_HELP, &["outcome"])?,
             errors: make.counters("errors_total", "Errors told to clients, by code.", &["code"])?,
             subscriptions: make.gauge("subscriptions", "Subscriptions of this gateway's connections.")?,
             channels: make.gauge("channels", "Channels and patterns with a subscriber on this gateway.")?,

@@ -18,7 +18,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub(super) use read::{Command, Draft, PublishBody, read};
+pub(super) use read::{Command, Draft, PublishBody, data, present, read};
 
 use super::idempotency::{Answer, Key};
 use crate::{

@@ -207,7 +207,9 @@ fn parse<'a, T: Deserialize<'a>>(json: &'a str, position: Position) -> Result<T,
 }
 
 /// `null` is data like any other.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(in crate::api) fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -225,7 +227,7 @@ impl Checks<'_> {
             id: message.id.map(|id| message_id(&id)).transpose()?,
             expires: self.expires(message.expires_in, message.expires_at)?,
             exclude: exclude(&message.exclude)?,
-            data: self.data(message.data, message.data_base64)?,
+            data: data(self.body, self.rules, (message.data, message.data_base64))?,
         })
     }
 
@@ -263,28 +265,6 @@ impl Checks<'_> {
         Ok(channel)
     }
 
-    fn data(&self, json: Option<&RawValue>, base64: Option<String>) -> Result<Data, Problem> {
-        let data = match (json, base64) {
-            (Some(json), None) => {
-                let text = self.body.slice_ref(json.get().as_bytes());
-                let checked = json::checked(text).ok_or_else(|| {
-                    Problem::bad_request(format!("`data` nests deeper than {MAX_DEPTH} levels"))
-                })?;
-                Data::Json(checked)
-            }
-            (None, Some(text)) => Data::Binary(decode_base64(&text)?),
-            (Some(_), Some(_)) => {
-                return Err(Problem::bad_request("give `data` or `data_base64`, not both"));
-            }
-            (None, None) => {
-                let text = "`data` is missing; null will do if there is none";
-                return Err(Problem::bad_request(text));
-            }
-        };
-        check_size(&data, self.rules)?;
-        Ok(data)
-    }
-
     fn expires(&self, within: Option<u64>, at: Option<u64>) -> Result<Option<Timestamp>, Problem> {
         match (within, at) {
             (None, None) => Ok(None),
@@ -299,6 +279,33 @@ impl Checks<'_> {
             }
         }
     }
+}
+
+/// A body: JSON that stands in `body`, or bytes in base64.
+pub(in crate::api) fn data(
+    body: &Bytes,
+    rules: &Rules,
+    given: (Option<&RawValue>, Option<String>),
+) -> Result<Data, Problem> {
+    let data = match given {
+        (Some(json), None) => {
+            let text = body.slice_ref(json.get().as_bytes());
+            let checked = json::checked(text).ok_or_else(|| {
+                Problem::bad_request(format!("`data` nests deeper than {MAX_DEPTH} levels"))
+            })?;
+            Data::Json(checked)
+        }
+        (None, Some(text)) => Data::Binary(decode_base64(&text)?),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request("give `data` or `data_base64`, not both"));
+        }
+        (None, None) => {
+            let text = "`data` is missing; null will do if there is none";
+            return Err(Problem::bad_request(text));
+        }
+    };
+    check_size(&data, rules)?;
+    Ok(data)
 }
 
 fn check_namespace(channel: &ChannelName, rules: &Rules) -> Result<(), Problem> {

@@ -171,6 +171,7 @@ async fn the_specification_is_openapi_3_1_and_lists_every_route() {
         }
     }
     let expected = [
+        "askClient",
         "closeConnection",
         "closeUser",
         "countMembers",

@@ -114,6 +114,7 @@ async fn the_embedded_bus_carries_messages_and_questions() {
     let linger = std::time::Duration::from_secs(10);
     let deps = Arc::new(Deps {
         hub: Arc::new(Hub::new(Arc::clone(&backends.bus), linger)),
+        asks: Arc::clone(&cluster.deps.asks),
         bus: backends.bus,
         presence: backends.presence,
         roster: backends.roster,

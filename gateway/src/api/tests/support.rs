@@ -22,11 +22,12 @@ use tower::ServiceExt as _;
 use super::fakes::{NoSocket, TestBus, TestLog, TestStore};
 use crate::{
     api::{Deps, Turns, router},
+    asks::Asks,
     auth::{ApiKeys, Verifier, mint::mint},
     config::{Algorithm, ApiKeyEntry, Auth, Config, Key, Scope, Secret, secret::KeyHash},
     hub::Hub,
     outbox::Outbox,
-    telemetry::Tracing,
+    telemetry::{Metrics, Tracing},
 };
 
 pub(super) const PUBLISH_KEY: &str = "ffk_publish";
@@ -67,6 +68,7 @@ impl Cluster {
             queue: None,
             turns: Turns::default(),
             hub: hub(&bus),
+            asks: Arc::new(Asks::new(Arc::new(Metrics::new([]).unwrap()))),
             rules: Arc::new(rules),
             api_keys: Arc::new(api_keys()),
             verifier: Arc::new(Verifier::new(&auth()).unwrap()),
