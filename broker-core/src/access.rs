@@ -9,8 +9,8 @@ use crate::{
     history::{History, Queue},
     message::Timestamp,
     name::{
-        ChannelName, Interest, NameError, Namespace, PRESENCE_NAMESPACE, Role, UserId,
-        escape_segment,
+        CONNECTION_NAMESPACE, ChannelName, Interest, NameError, Namespace, PRESENCE_NAMESPACE,
+        Role, UserId, escape_segment,
     },
 };
 
@@ -65,6 +65,9 @@ pub enum Denied {
     /// Only the server subscribes connections to these channels.
     #[error("channels of `{0}` are subscribed by the server, from the token")]
     ServerOnly(String),
+    /// These channels are each for one connection.
+    #[error("in `{CONNECTION_NAMESPACE}:` a connection can subscribe to its own id alone")]
+    NotItself,
     /// On these channels the server tells who joins and leaves others.
     #[error("`{PRESENCE_NAMESPACE}:` with a channel's name can be subscribed to, nothing else")]
     Announcements,
@@ -89,9 +92,11 @@ impl Denied {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownNamespace(_) => ErrorCode::UnknownNamespace,
-            Self::ServerOnly(_) | Self::Announcements | Self::NoPresence(_) | Self::Rule { .. } => {
-                ErrorCode::Forbidden
-            }
+            Self::ServerOnly(_)
+            | Self::NotItself
+            | Self::Announcements
+            | Self::NoPresence(_)
+            | Self::Rule { .. } => ErrorCode::Forbidden,
         }
     }
 }
@@ -299,8 +304,9 @@ pub struct Namespaces {
     pub on_connect: Vec<ChannelTemplate>,
 }
 
-/// Namespaces that only the server subscribes connections to.
-pub const SERVER_NAMESPACES: [&str; 2] = ["user", "role"];
+/// Namespaces that need no declaration: their channels belong to whom they name, and nobody else
+/// is subscribed to them.
+pub const SERVER_NAMESPACES: [&str; 3] = ["user", "role", CONNECTION_NAMESPACE];
 
 impl Namespaces {
     /// Decides whether the identity may do this.
@@ -320,8 +326,8 @@ impl Namespaces {
             let watched = interest.watched().filter(|_| subscribes);
             return self.authorize_members(identity, &watched.ok_or(Denied::Announcements)?);
         }
-        if subscribes && SERVER_NAMESPACES.contains(&namespace) {
-            return Err(Denied::ServerOnly(namespace.to_owned()));
+        if subscribes {
+            check_owned(namespace)?;
         }
         let rules = self.declared_rules(namespace)?;
         let rule = match action {
@@ -335,16 +341,14 @@ impl Namespaces {
     }
 
     /// Decides whether the server may subscribe a connection to this. No rule is asked, but there
-    /// must be something to subscribe to, and users' and roles' channels come from the token alone.
+    /// must be something to subscribe to, and nobody is subscribed to what is another's.
     ///
     /// # Errors
     ///
     /// [`Denied`] says what is wrong with it.
     pub fn admit(&self, interest: &Interest) -> Result<(), Denied> {
         let namespace = interest.namespace();
-        if SERVER_NAMESPACES.contains(&namespace) {
-            return Err(Denied::ServerOnly(namespace.to_owned()));
-        }
+        check_owned(namespace)?;
         if namespace == PRESENCE_NAMESPACE {
             let watched = interest.watched().ok_or(Denied::Announcements)?;
             return self.check_presence(&watched).map(|_| ());
@@ -398,6 +402,16 @@ impl Namespaces {
 
     fn rules(&self, namespace: &str) -> Option<&NamespaceRules> {
         self.declared.get(namespace).or(self.fallback.as_ref())
+    }
+}
+
+fn check_owned(namespace: &str) -> Result<(), Denied> {
+    match namespace {
+        CONNECTION_NAMESPACE => Err(Denied::NotItself),
+        _ if SERVER_NAMESPACES.contains(&namespace) => {
+            Err(Denied::ServerOnly(namespace.to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,8 @@ pub const MAX_NAMESPACE_BYTES: usize = 64;
 pub const MAX_EVENT_BYTES: usize = 128;
 /// Namespace of the users' own channels.
 pub const USER_NAMESPACE: &str = "user";
+/// Namespace of the connections' own channels, `connection:<id>`.
+pub const CONNECTION_NAMESPACE: &str = "connection";
 /// Namespace of the channels on which the server tells who joins and leaves others.
 pub const PRESENCE_NAMESPACE: &str = "presence";
 

@@ -4,7 +4,8 @@ use super::{Command, Effect, Failure, Now, Outgoing, Pending, Request, RequestId
 use crate::{
     access::{Action, Denied},
     code::ErrorCode,
-    name::Interest,
+    id::ConnectionId,
+    name::{CONNECTION_NAMESPACE, Interest},
     ports::BusError,
 };
 
@@ -96,11 +97,26 @@ impl Session {
     }
 
     fn may_join(&self, join: &Join) -> Result<(), Denied> {
-        let interest = &join.interest;
         match join.right {
-            Right::Own => self.authorize(action(interest), interest),
-            Right::Server => self.rules.namespaces.admit(interest),
+            Right::Own => self.may_subscribe(&join.interest),
+            Right::Server if self.is_itself(&join.interest) => Ok(()),
+            Right::Server => self.rules.namespaces.admit(&join.interest),
         }
+    }
+
+    fn may_subscribe(&self, interest: &Interest) -> Result<(), Denied> {
+        if self.is_itself(interest) {
+            return Ok(());
+        }
+        self.authorize(action(interest), interest)
+    }
+
+    /// Whether the channel is that of this connection, or of the first one of its session.
+    fn is_itself(&self, interest: &Interest) -> bool {
+        let Some((CONNECTION_NAMESPACE, id)) = interest.as_str().split_once(':') else {
+            return false;
+        };
+        id.parse().is_ok_and(|id: ConnectionId| id == self.id || id == self.origin)
     }
 
     fn has_past(&self, interest: &Interest, since: &Since) -> Result<(), Failure> {
@@ -182,7 +198,7 @@ impl Session {
             .iter()
             .filter(|(interest, state)| match (state, interest) {
                 (Subscription::Server, Interest::Channel(channel)) => !own.contains(channel),
-                (Subscription::Live, _) => self.authorize(action(interest), interest).is_err(),
+                (Subscription::Live, _) => self.may_subscribe(interest).is_err(),
                 _ => false,
             })
             .map(|(interest, _)| interest.clone())

@@ -25,6 +25,38 @@ fn what_the_rules_deny_never_reaches_the_bus() {
 }
 
 #[test]
+fn a_connection_hears_what_is_for_itself_alone() {
+    let own = format!("connection:{}", ConnectionId(7));
+    let mut script = Script::open_as(ann());
+    assert_eq!(script.send(1, subscribe(&own)), [format!("join #2 {own}")]);
+    assert_eq!(script.joined(2), [format!("1: subscribed and deliver {own}")]);
+    assert_eq!(script.admit(2, &own), [format!("2: subscribed {own}")]);
+    script.send(3, refresh());
+    assert_eq!(script.verified(3, ann()), ["3: refreshed"]);
+    for other in [ConnectionId(8).to_string(), "*".to_owned(), "**".to_owned(), "7".to_owned()] {
+        let other = format!("connection:{other}");
+        assert_eq!(script.send(4, subscribe(&other)), ["4: forbidden"], "{other}");
+        assert_eq!(script.admit(5, &other), ["5: forbidden"], "{other}");
+    }
+    assert_eq!(script.send(6, publish(&own, "m")), ["6: unknown_namespace m"]);
+}
+
+#[test]
+fn a_resumed_connection_hears_what_is_for_the_first_one_of_its_session() {
+    let mut script = Script::with(rules());
+    let session = Resumption::From(Token::new("old".to_owned()));
+    script.send(0, Command::Connect { token: None, acks: Acks::default(), session });
+    let resumed = crate::resume::Resumed { origin: ConnectionId(3), identity: nobody() };
+    script.session.handle_resumed(script.now, OpId(0), Ok(resumed));
+    script.session.handle_kept(script.now, OpId(1), None);
+    script.effects();
+    for (op, id) in [(2, 3), (3, 7)] {
+        let own = format!("connection:{}", ConnectionId(id));
+        assert_eq!(script.send(1, subscribe(&own)), [format!("join #{op} {own}")]);
+    }
+}
+
+#[test]
 fn a_subscription_is_made_once_whether_live_or_not_yet() {
     let mut script = Script::open();
     script.send(1, subscribe("venue:1"));
