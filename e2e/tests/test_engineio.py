@@ -418,6 +418,15 @@ def test_a_websocket_is_not_shared(poll, dial):
     assert first.next() == "4hello"
 
 
+def test_there_is_one_websocket_at_a_time(poll, dial):
+    session = poll()
+    first, second = dial(session), dial(session)
+    assert second.rest() == [], "closed at once, and not because of anything it said"
+    probe(first)
+    first.send("5", "4hello")
+    assert first.next() == "4hello"
+
+
 def test_a_poll_under_way_does_not_hold_up_an_upgrade(poll, dial, later):
     for _ in range(5):
         session = poll()

@@ -205,12 +205,15 @@ impl Mount {
         self.admission.check_origin(request.headers()).map_err(Refusal::Problem)?;
         let (response, socket) = accept_plain(&mut request).map_err(Refusal::Problem)?;
         let patience = self.options.upgrade_timeout;
+        let upgrade = polled.begin_upgrade();
+        if upgrade.is_err() {
+            self.admission.deps.metrics.handshake("upgrade_refused");
+        }
         self.admission.tasks.spawn(async move {
             let Some((socket, unread)) = socket.await else { return };
-            if !polled.is_polling() {
-                return;
-            }
-            if time::timeout(patience, upgrade::run(socket, unread, &polled)).await.is_err() {
+            // As the reference server, which accepts it and closes it at once.
+            let Ok(upgrade) = upgrade else { return };
+            if time::timeout(patience, upgrade::run(socket, unread, upgrade)).await.is_err() {
                 tracing::debug!("a client did not go on with the upgrade that it began");
             }
         });

@@ -48,6 +48,9 @@ struct Reader {
 struct State {
     polling: bool,
     posting: bool,
+    /// A WebSocket has come with the session's name.
+    upgrading: bool,
+    /// The client probes it.
     probing: bool,
     phase: Phase,
 }
@@ -125,18 +128,17 @@ impl Polled {
         self.begin(|state| &mut state.posting)
     }
 
-    /// The client probes a WebSocket: polls end at once, until it has made up its mind.
+    /// A WebSocket comes with the session's name. There is one at a time: whoever knows the name
+    /// cannot have the gateway hold as many as he likes.
     ///
     /// # Errors
-    /// It is too late for that, or it does so already.
-    pub(super) fn probe(self: &Arc<Self>) -> Result<Probing, Gone> {
+    /// It is too late for that, or another is there.
+    pub(super) fn begin_upgrade(self: &Arc<Self>) -> Result<Upgrade, Gone> {
         let mut state = self.state.lock();
-        if state.phase != Phase::Polling || mem::replace(&mut state.probing, true) {
+        if state.phase != Phase::Polling || mem::replace(&mut state.upgrading, true) {
             return Err(Gone);
         }
-        drop(state);
-        self.changed.notify_waiters();
-        Ok(Probing(Arc::clone(self)))
+        Ok(Upgrade(Arc::clone(self)))
     }
 
     /// The session is over.
@@ -147,11 +149,6 @@ impl Polled {
     /// The client has answered a ping.
     pub(super) fn live_until(&self, at: Instant) {
         *self.lives_until.lock() = at;
-    }
-
-    /// Whether the session goes by HTTP.
-    pub(super) fn is_polling(&self) -> bool {
-        self.state.lock().phase == Phase::Polling
     }
 
     fn begin(&self, which: fn(&mut State) -> &mut bool) -> Result<Turn<'_>, Gone> {
@@ -291,11 +288,25 @@ impl Drop for Turn<'_> {
 }
 
 /// A client that tries a WebSocket.
-pub(super) struct Probing(Arc<Polled>);
+pub(super) struct Upgrade(Arc<Polled>);
 
-impl Probing {
+impl Upgrade {
+    /// The client probes it: polls end at once, until it has made up its mind.
+    ///
+    /// # Errors
+    /// It is too late for that, or it has done so already.
+    pub(super) fn probe(&self) -> Result<(), Gone> {
+        let mut state = self.0.state.lock();
+        if state.phase != Phase::Polling || mem::replace(&mut state.probing, true) {
+            return Err(Gone);
+        }
+        drop(state);
+        self.0.changed.notify_waiters();
+        Ok(())
+    }
+
     /// It has changed to the WebSocket, from whose input `unread` was read already.
-    pub(super) async fn upgrade(self, socket: Box<dyn Socket>, unread: &[u8]) {
+    pub(super) async fn finish(self, socket: Box<dyn Socket>, unread: &[u8]) {
         let polled = Arc::clone(&self.0);
         polled.end(Phase::Upgraded);
         // A poll that was under way has ended, or ends with what it has taken already.
@@ -313,8 +324,19 @@ impl Probing {
     }
 }
 
-impl Drop for Probing {
+/// Also where it was given up half way.
+impl Drop for Upgrade {
     fn drop(&mut self) {
-        self.0.state.lock().probing = false;
+        let mut state = self.0.state.lock();
+        (state.upgrading, state.probing) = (false, false);
+        let upgraded = state.phase == Phase::Upgraded;
+        drop(state);
+        if upgraded {
+            // Unless the socket has taken the pipe's place, nobody will read here any more.
+            self.0.pipe.leave();
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! From HTTP long polling to WebSocket (§ Upgrade of Engine.IO).
 
-use std::{future::poll_fn, sync::Arc};
+use std::future::poll_fn;
 
 use broker_protocol::{
     engineio::{PROBE, PROBE_PONG_FRAME, Packet},
@@ -8,7 +8,7 @@ use broker_protocol::{
 };
 use bytes::Bytes;
 
-use super::polled::{Polled, Probing};
+use super::polled::Upgrade;
 use crate::{
     connection::read_some,
     socket::{Socket, write_all},
@@ -19,9 +19,9 @@ const PROBE_BYTES: usize = 125;
 
 /// Has a client try a WebSocket, and changes to it once the client says so. Until then, and where
 /// it does not, the session stays as it is.
-pub(super) async fn run(socket: Box<dyn Socket>, unread: Bytes, polled: &Arc<Polled>) {
-    let mut trial = Trial { decoder: Decoder::new(Role::Server, PROBE_BYTES), probing: None };
-    let mut next = trial.take(&mut Vec::from(unread), polled);
+pub(super) async fn run(socket: Box<dyn Socket>, unread: Bytes, upgrade: Upgrade) {
+    let mut trial = Trial { decoder: Decoder::new(Role::Server, PROBE_BYTES), probed: false };
+    let mut next = trial.take(&mut Vec::from(unread), &upgrade);
     loop {
         match next {
             Next::Wait => {}
@@ -30,14 +30,14 @@ pub(super) async fn run(socket: Box<dyn Socket>, unread: Bytes, polled: &Arc<Pol
                     return;
                 }
             }
-            Next::Upgrade(probing, rest) => return probing.upgrade(socket, &rest).await,
+            Next::Upgrade(rest) => return upgrade.finish(socket, &rest).await,
             Next::Refuse => return,
         }
         if poll_fn(|cx| socket.poll_read_ready(cx)).await.is_err() {
             return;
         }
         next = Next::Wait;
-        if read_some(&*socket, |bytes| next = trial.take(bytes, polled)).is_err() {
+        if read_some(&*socket, |bytes| next = trial.take(bytes, &upgrade)).is_err() {
             return;
         }
     }
@@ -45,19 +45,20 @@ pub(super) async fn run(socket: Box<dyn Socket>, unread: Bytes, polled: &Arc<Pol
 
 struct Trial {
     decoder: Decoder,
-    probing: Option<Probing>,
+    /// The client has probed, and was answered or is to be.
+    probed: bool,
 }
 
 enum Next {
     Wait,
     Answer,
     /// The client has changed to the socket; what it sent after saying so.
-    Upgrade(Probing, Vec<u8>),
+    Upgrade(Vec<u8>),
     Refuse,
 }
 
 impl Trial {
-    fn take(&mut self, mut bytes: &mut [u8], polled: &Arc<Polled>) -> Next {
+    fn take(&mut self, mut bytes: &mut [u8], upgrade: &Upgrade) -> Next {
         let mut next = Next::Wait;
         loop {
             let packet = match self.decoder.next(&mut bytes) {
@@ -66,17 +67,12 @@ impl Trial {
                 Ok(Some(Incoming::Ping(_) | Incoming::Pong(_))) => continue,
                 Ok(Some(_)) | Err(_) => return Next::Refuse,
             };
-            match (packet, self.probing.take()) {
-                (Ok(Packet::Ping(PROBE)), None) => match polled.probe() {
-                    Ok(probing) => {
-                        self.probing = Some(probing);
-                        next = Next::Answer;
-                    }
-                    Err(_) => return Next::Refuse,
-                },
-                (Ok(Packet::Upgrade), Some(probing)) => {
-                    return Next::Upgrade(probing, bytes.to_vec());
+            match packet {
+                Ok(Packet::Ping(PROBE)) if upgrade.probe().is_ok() => {
+                    self.probed = true;
+                    next = Next::Answer;
                 }
+                Ok(Packet::Upgrade) if self.probed => return Next::Upgrade(bytes.to_vec()),
                 _ => return Next::Refuse,
             }
         }
