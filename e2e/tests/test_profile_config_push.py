@@ -57,6 +57,21 @@ def test_s0_1_s0_4_s0_18_welcome(served, application):
         timestamp_of(client.sync)
 
 
+def test_s0_5_more_configurations_than_are_queued_for_a_client(processes, application):
+    settings = {"limits.queue_bytes": 65_536}
+    gateway = processes(ProfileGateway(PROFILE, processes.directory, settings=settings))
+    for number in range(3):
+        Api(gateway, PUBLISH_KEY).publish(channel=f"screen:{number}", data={"text": "x" * 25_000})
+    client = start(application, gateway, {"token": JWT})
+    told = client.event("config_error")
+    timestamp_of(told)
+    assert told == {"message": "Failed to load configuration"}
+    settle(client)
+    metrics = http("GET", f"{gateway.admin_url}/metrics").body.decode()
+    assert 'fanfare_snapshots_refused_total{reason="queue"} 1' in metrics
+    assert 'fanfare_errors_total{code="snapshot_too_large"} 1' in metrics
+
+
 JWT = jwt_of(userId="alice", role="user")
 NO_KEYS = pytest.mark.xfail(strict=True, reason="no Socket.IO client is let in by an API key yet: auth.api_key")
 WAYS_IN = [

@@ -221,6 +221,10 @@ impl Conversation {
         self.unlist();
     }
 
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.deps.metrics
+    }
+
     pub(crate) fn cork(&self) {
         self.outbox.cork();
     }

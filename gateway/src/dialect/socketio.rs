@@ -91,6 +91,12 @@ impl Framing {
         out.freeze()
     }
 
+    /// What was wrong with something that has no acknowledgement.
+    pub(crate) fn encode_error(&self, code: ErrorCode, text: &str, out: &mut BytesMut) {
+        let body = json!({ "error": text, "code": code.as_str() });
+        self.encode_notice("fanfare:error", &body, out);
+    }
+
     /// Word that messages may be missing.
     pub(crate) fn gap(&self, interest: Option<&Interest>, reason: GapReason) -> Bytes {
         let mut body = json!({ "reason": reason.as_str() });
@@ -201,7 +207,7 @@ impl SocketIo {
         let context = Context { connection: &sid, identity, now: clock::wall() };
         match face.on_connect(&context) {
             Ok(actions) => self.welcome = Some(Event::welcome(actions)),
-            Err(failure) => self.encode_error(failure.code, &failure.text, out),
+            Err(failure) => self.framing.encode_error(failure.code, &failure.text, out),
         }
     }
 
@@ -247,14 +253,8 @@ impl SocketIo {
             self.encode_ack(id, &args, out);
         }
         if let Some((code, text)) = settled.error {
-            self.encode_error(code, &text, out);
+            self.framing.encode_error(code, &text, out);
         }
-    }
-
-    /// What was wrong with something that has no acknowledgement.
-    pub(crate) fn encode_error(&self, code: ErrorCode, text: &str, out: &mut BytesMut) {
-        let body = json!({ "error": text, "code": code.as_str() });
-        self.framing.encode_notice("fanfare:error", &body, out);
     }
 
     pub(crate) fn encode_ack(&self, id: AckId, args: &[Data], out: &mut BytesMut) {

@@ -125,14 +125,18 @@ impl Snapshot {
     /// is left out.
     ///
     /// # Errors
-    /// The template wants what is not there, or the whole is too large.
+    /// The template wants what is not there, or the data is more than `room` bytes.
     pub(crate) fn found<'d>(
         &self,
         last: impl IntoIterator<Item = (&'d ChannelName, &'d Data)>,
+        room: usize,
     ) -> Result<Emission, RenderError> {
         let mut object = BytesMut::from(&b"{"[..]);
         for (channel, data) in last {
             let Data::Json(text) = data else { continue };
+            if object.len() + text.as_bytes().len() > room {
+                return Err(RenderError::TooLarge);
+            }
             let found = self.template.pattern.find(channel);
             let name = found.and_then(|names| names.into_iter().next());
             let name = name.map_or_else(|| channel.to_string(), |(_, value)| value);

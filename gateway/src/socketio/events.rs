@@ -36,7 +36,7 @@ pub(super) fn take(space: &mut Conversation, name: &str, id: Option<AckId>, args
             space.count_error(failure.code);
             say(space, |socket, out| match id {
                 Some(id) => socket.encode_ack(id, &failure.ack, out),
-                None => socket.encode_error(failure.code, &failure.text, out),
+                None => socket.framing().encode_error(failure.code, &failure.text, out),
             });
         }
     }

@@ -2,51 +2,99 @@
 
 use std::sync::Arc;
 
-use broker_core::{ErrorCode, Interest, retained::Readiness};
-use bytes::BytesMut;
+use broker_core::{ChannelPattern, ErrorCode, Interest, retained::Readiness, session::Failure};
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 
 use crate::{
     clock,
     connection::Conversation,
-    dialect::Dialect,
-    hub::Hub,
-    profile::{Emission, RenderError, Snapshot},
+    dialect::{Dialect, Framing},
+    hub::{
+        Hub,
+        retained::{Refusal, Watched, too_much},
+    },
+    outbox::Outbox,
+    profile::{RenderError, Snapshot},
 };
 
 /// Reads the last messages, and tells the client of them once they are known.
 pub(super) fn read(space: &mut Conversation, snapshot: Box<Snapshot>) {
     let Dialect::SocketIo(socket) = space.dialect() else { return };
     let framing = Arc::clone(socket.framing());
-    let hub = Arc::clone(space.hub());
+    let (hub, outbox) = (Arc::clone(space.hub()), Arc::clone(space.outbox()));
+    let metrics = Arc::clone(space.metrics());
     space.say_later(
         async move {
-            let mut out = BytesMut::new();
-            match found(&hub, &snapshot).await {
-                Ok(Some(emission)) => framing.encode_emission(&emission, &mut out),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a snapshot does not fit its template"),
+            match found(&hub, &snapshot, (&framing, &outbox)).await {
+                Ok(told) => told,
+                Err(failure) => {
+                    metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
+                    refusal(&snapshot, &framing, &failure)
+                }
             }
-            out.freeze()
         }
         .boxed(),
     );
 }
 
-async fn found(hub: &Hub, snapshot: &Snapshot) -> Result<Option<Emission>, RenderError> {
+async fn found(
+    hub: &Hub,
+    snapshot: &Snapshot,
+    client: (&Framing, &Outbox),
+) -> Result<Bytes, Failure> {
     let interest = snapshot.interest();
     let (Some(watched), Interest::Pattern(pattern)) = (hub.watched(interest.namespace()), interest)
     else {
-        let text = "its namespace is not `retained`";
-        return snapshot.failed(ErrorCode::NoHistory, text);
+        return Err(Failure::new(ErrorCode::NoHistory, "its namespace is not `retained`"));
     };
     if watched.ready(true).await.is_err() {
-        return snapshot.failed(ErrorCode::Unavailable, "the log could not be read");
+        return Err(Failure::new(ErrorCode::Unavailable, "the log could not be read"));
     }
+    told((watched, pattern), snapshot, client)
+}
+
+/// The event, of no more bytes than the client can be sent now.
+fn told(
+    (watched, pattern): (&Watched, &ChannelPattern),
+    snapshot: &Snapshot,
+    (framing, outbox): (&Framing, &Outbox),
+) -> Result<Bytes, Failure> {
+    let room = outbox.room();
     let values = watched.lock();
     if values.readiness() == Readiness::TooMuch {
-        return snapshot.failed(ErrorCode::SnapshotTooLarge, "there is more than is kept at hand");
+        watched.refused(Refusal::Bounds);
+        return Err(too_much(pattern));
     }
     let last = values.matching(pattern, None, clock::wall());
-    snapshot.found(last.map(|message| (&message.channel, &message.data))).map(Some)
+    let emission = snapshot.found(last.map(|it| (&it.channel, &it.data)), room);
+    drop(values);
+    let encoded = emission.map(|emission| {
+        let mut out = BytesMut::new();
+        framing.encode_emission(&emission, &mut out);
+        out.freeze()
+    });
+    match encoded {
+        Ok(bytes) if bytes.len() <= room => Ok(bytes),
+        Ok(_) | Err(RenderError::TooLarge) => {
+            watched.refused(Refusal::Queue);
+            let text = "the snapshot is larger than what is queued for one connection";
+            Err(Failure::new(ErrorCode::SnapshotTooLarge, text))
+        }
+        Err(error) => Err(Failure::new(error.code(), error.to_string())),
+    }
+}
+
+/// In the words of the profile, or else as with everything that has no acknowledgement.
+fn refusal(snapshot: &Snapshot, framing: &Framing, failure: &Failure) -> Bytes {
+    let mut out = BytesMut::new();
+    match snapshot.failed(failure.code, &failure.text) {
+        Ok(Some(emission)) => framing.encode_emission(&emission, &mut out),
+        Ok(None) => framing.encode_error(failure.code, &failure.text, &mut out),
+        Err(error) => {
+            tracing::warn!(%error, "a failure does not fit the profile's template");
+            framing.encode_error(failure.code, &failure.text, &mut out);
+        }
+    }
+    out.freeze()
 }

@@ -35,7 +35,7 @@ fn a_client_of_config_push_is_welcomed_and_given_all_configurations() {
     let Action::Snapshot(snapshot) = &actions[3] else { panic!() };
     let (home, auth) = ("screen:Home".parse().unwrap(), "screen:Auth".parse().unwrap());
     let (dark, wide) = (data(&json!({"dark": true})), raw("{\"width\":1e400}"));
-    let emission = snapshot.found([(&home, &dark), (&auth, &wide)]).unwrap();
+    let emission = snapshot.found([(&home, &dark), (&auth, &wide)], 100).unwrap();
     assert_eq!(emission.event.as_str(), "full_config_sync");
     assert_eq!(
         text(&emission.args[0]),
@@ -44,7 +44,9 @@ fn a_client_of_config_push_is_welcomed_and_given_all_configurations() {
              \"Auth\":{{\"width\":1e400}}}},\"timestamp\":\"{NOW_ISO}\",\"version\":\"2.0.0\"}}"
         )
     );
-    assert_eq!(value(&snapshot.found([]).unwrap().args[0])["configs"], json!({}));
+    assert_eq!(value(&snapshot.found([], 0).unwrap().args[0])["configs"], json!({}));
+    let too_large = snapshot.found([(&home, &dark), (&auth, &wide)], 30).unwrap_err();
+    assert_eq!(too_large.code(), broker_core::ErrorCode::MessageTooLarge);
     let lost = snapshot.failed(broker_core::ErrorCode::Unavailable, "away").unwrap().unwrap();
     let body = json!({"message": "Failed to load configuration", "timestamp": NOW_ISO});
     assert_eq!(emitted(&lost), ("config_error".to_owned(), vec![body]));
