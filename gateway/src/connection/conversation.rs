@@ -229,9 +229,10 @@ impl Conversation {
         self.outbox.cork();
     }
 
-    /// Whether another command may be handed in.
+    /// Whether another command may be handed in. What is known later takes up room as well.
     pub(crate) fn has_room(&self) -> bool {
-        self.session.has_room()
+        let under_way = self.under_way.as_ref().map_or(0, |ops| ops.len());
+        self.session.has_room() && under_way < self.deps.rules.limits.in_flight
     }
 
     pub(crate) fn is_flushed(&self) -> bool {

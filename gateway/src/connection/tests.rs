@@ -10,6 +10,7 @@ use broker_core::{
 };
 use futures_util::FutureExt as _;
 use tokio::{
+    sync::oneshot,
     task::{self, JoinHandle},
     time,
 };
@@ -185,6 +186,22 @@ async fn a_pong_that_lies_unread_is_read_before_the_client_is_given_up() {
     socket.feed(&frame(10, ""));
     assert_eq!(written(&socket).await, "");
     assert!(!task.is_finished());
+}
+
+#[tokio::test]
+async fn what_is_said_later_takes_up_room() {
+    let (deps, socket) = (deps().await, Box::new(FakeSocket::wide()));
+    let dialect = Dialect::Native { compressed: false };
+    let (id, client) = (ConnectionId(1), Client::default());
+    let mut conversation = Conversation::new(deps, id, socket, client, dialect);
+    assert!(conversation.has_room());
+    let (told, later) = oneshot::channel();
+    conversation.say_later(later.map(Result::unwrap_or_default).boxed());
+    assert!(!conversation.has_room(), "one command may be under way");
+    told.send(Bytes::from_static(b"this")).unwrap();
+    let step = poll_fn(|cx| conversation.poll_event(cx)).await;
+    conversation.take_step(step);
+    assert!(conversation.has_room());
 }
 
 #[tokio::test(start_paused = true)]
