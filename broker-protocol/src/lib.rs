@@ -1,6 +1,7 @@
 //! Fanfare's wire protocols as pure functions: no I/O, no runtime, no clock.
 
 pub mod engineio;
+pub mod envelope;
 pub mod json;
 pub mod native;
 pub mod socketio;

@@ -19,7 +19,7 @@ use crate::{
     canary::{self, Verdict},
     cli::Exit,
     config::{Config, HistoryStorage},
-    connection::{Admission, Deps},
+    connection::{Admission, Deps, TwoFaces},
     directory::{self, Writer},
     drain::drain,
     fanout::{self, Fanout},
@@ -57,6 +57,8 @@ pub(crate) enum StartError {
     Auth(String),
     #[error(transparent)]
     Taken(#[from] rest::Taken),
+    #[error(transparent)]
+    TwoFaces(#[from] TwoFaces),
     #[error("{0}")]
     Other(String),
     /// It had started, and broke later.
@@ -71,7 +73,8 @@ impl StartError {
             Self::Bus(ConnectError::Option { .. })
             | Self::Tls(_)
             | Self::Auth(_)
-            | Self::Taken(_) => Exit::Config,
+            | Self::Taken(_)
+            | Self::TwoFaces(_) => Exit::Config,
             Self::Bus(_) => Exit::Unavailable,
             Self::Listen(..) | Self::Other(_) | Self::Broken => Exit::Failure,
         }

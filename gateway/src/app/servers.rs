@@ -55,11 +55,12 @@ impl Listeners {
         internal: Option<Internal>,
     ) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
-        let native = settings::native_paths(config, profiles);
-        let taken = native.iter().cloned().chain(gateway.socketio.iter().flat_map(|it| it.paths()));
+        let mounts = settings::mounts(config, profiles)?;
+        let taken =
+            mounts.paths().cloned().chain(gateway.socketio.iter().flat_map(|it| it.paths()));
         let rest = rest::router(&gateway.api, profiles, &taken.collect())?;
         let rest = rest.map(|router| counted(router, &gateway.metrics));
-        let mut public = connection::router(&gateway.admission, &native)
+        let mut public = connection::router(&gateway.admission, &mounts)
             .merge(fallback::router(&gateway.admission, &gateway.api))
             .merge(socketio::router(&gateway.socketio));
         if config.http.public_api {

@@ -1,6 +1,6 @@
 //! From configuration to what each part goes by.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use broker_core::{
     NodeId,
@@ -16,9 +16,10 @@ use crate::{
     api,
     auth::Verifier,
     config::{Config, SocketIo, SpaceName},
-    connection::{Admission, Deps, WireLimits},
+    connection::{Admission, Deps, Mounts, TwoFaces, WireLimits},
+    dialect::{Form, Framing},
     directory::LeaseTimes,
-    profile::Profile,
+    profile::{Profile, WebSocketMount},
     socketio::{Echo, ForwardLimits, Forwarder, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
@@ -122,11 +123,28 @@ pub(super) fn serves_socketio(config: &Config, profiles: &[Profile]) -> bool {
     sites(config, profiles).iter().any(|site| !site.paths.is_empty())
 }
 
-/// Where the native protocol is spoken.
-pub(super) fn native_paths(config: &Config, profiles: &[Profile]) -> Vec<String> {
-    let of_profiles = profiles.iter().flat_map(|profile| &profile.websocket);
-    let paths: BTreeSet<&String> = config.http.paths.iter().chain(of_profiles).collect();
-    paths.into_iter().cloned().collect()
+/// What is spoken over WebSockets at which path. All who are shown a face have one framing.
+pub(super) fn mounts(config: &Config, profiles: &[Profile]) -> Result<Mounts, TwoFaces> {
+    let mut mounts = Mounts::default();
+    config.http.paths.iter().for_each(|path| mounts.add_native(path));
+    for profile in profiles {
+        let mut framings = HashMap::new();
+        for WebSocketMount { paths, envelope } in &profile.websocket {
+            let framing = envelope.as_ref().map(|face| {
+                Arc::clone(framings.entry(&face.name).or_insert_with(|| {
+                    let face = Arc::clone(face);
+                    Arc::new(Framing { form: Form::Envelope, face, echo: false })
+                }))
+            });
+            for path in paths {
+                match &framing {
+                    Some(framing) => mounts.add_envelope(path, framing)?,
+                    None => mounts.add_native(path),
+                }
+            }
+        }
+    }
+    Ok(mounts)
 }
 
 /// Where profiles say; without any that does, where the configuration says, with the built-in one.

@@ -16,8 +16,11 @@ pub(crate) struct Client {
 /// What carries the frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Transport {
+    /// The native protocol.
     #[default]
     WebSocket,
+    /// Envelopes.
+    Envelope,
     /// Server-sent events, and POST.
     Sse,
     /// HTTP long polling: for one request.
@@ -33,6 +36,7 @@ impl Transport {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
+            Self::Envelope => "envelope",
             Self::Sse => "sse",
             Self::Poll => "poll",
             Self::SocketIo => "socketio",

@@ -24,7 +24,6 @@ use super::{Client, Deps};
 use crate::{
     clock,
     dialect::Dialect,
-    hub::Hub,
     keeper::Kept,
     outbox::{Notices, Outbox, Pushed},
     socket::Socket,
@@ -173,7 +172,7 @@ impl Conversation {
     }
 
     /// Subscribes the client by the server's own right, with the number that the answer will have.
-    pub(crate) fn admit(&mut self, number: u64, interest: Interest) {
+    pub(super) fn admit(&mut self, number: u64, interest: Interest) {
         self.deps.metrics.commands.with_label_values(&["subscribe"]).inc();
         self.session.handle_admission(Some(number), interest);
     }
@@ -195,21 +194,13 @@ impl Conversation {
         self.deps.metrics.errors.with_label_values(&[code.as_str()]).inc();
     }
 
-    pub(crate) fn identity(&self) -> &Arc<Identity> {
-        self.session.identity()
-    }
-
     /// The client answers what a service asked it.
     pub(crate) fn acknowledged(&self, id: AckId, args: Args) {
         self.deps.asks.answered(self.outbox.id(), id, args);
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.deps.hub
-    }
-
     /// Ends it, for a client that was told that it may not be here.
-    pub(crate) fn end_refused(&mut self) {
+    pub(super) fn end_refused(&mut self) {
         if self.end.is_none() {
             self.session.handle_close(CloseCode::Unauthorized);
         }
@@ -221,10 +212,6 @@ impl Conversation {
         self.unlist();
     }
 
-    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
-        &self.deps.metrics
-    }
-
     pub(crate) fn cork(&self) {
         self.outbox.cork();
     }
@@ -232,7 +219,8 @@ impl Conversation {
     /// Whether another command may be handed in. What is known later takes up room as well.
     pub(crate) fn has_room(&self) -> bool {
         let under_way = self.under_way.as_ref().map_or(0, |ops| ops.len());
-        self.session.has_room() && under_way < self.deps.rules.limits.in_flight
+        let early = matches!(&self.dialect, Dialect::Faced(faced) if faced.has_early());
+        self.session.has_room() && under_way < self.deps.rules.limits.in_flight && !early
     }
 
     pub(crate) fn is_flushed(&self) -> bool {
@@ -251,24 +239,20 @@ impl Conversation {
     pub(crate) fn is_connected(&self) -> bool {
         match &self.dialect {
             Dialect::Native { .. } => self.session.is_open(),
-            Dialect::SocketIo(socket) => socket.is_connected(),
+            Dialect::Faced(faced) => faced.is_connected(),
         }
     }
 
     /// Whether the transport is to ask the client for a sign of life.
     pub(crate) fn take_probe(&mut self) -> Option<()> {
         match &mut self.dialect {
-            Dialect::SocketIo(socket) => socket.take_probe().then_some(()),
+            Dialect::Faced(faced) => faced.take_probe().then_some(()),
             Dialect::Native { .. } => None,
         }
     }
 
     pub(crate) fn dialect(&self) -> &Dialect {
         &self.dialect
-    }
-
-    pub(crate) fn dialect_mut(&mut self) -> &mut Dialect {
-        &mut self.dialect
     }
 
     /// Whether a timer is due now. Of several entries in the wheel, the last one made counts.
@@ -349,6 +333,7 @@ impl Drop for Conversation {
             Some(End::Broken) => (1006, "network"),
             None => (1006, "server"),
         };
+        tracing::debug!(connection = %self.outbox.id(), code, initiator, "a connection has ended");
         metrics.connections.dec();
         metrics.connection_closed(code, initiator);
     }

@@ -114,6 +114,7 @@ impl Conversation {
         let info = self.deps.directory.describe(self.outbox.id(), user, agent, transport);
         self.outbox.set_info(Arc::clone(&info));
         self.outbox.set_origin(self.session.origin());
+        tracing::debug!(connection = %self.outbox.id(), transport, "a client has connected");
         self.deps.directory.connected(info);
         self.deps.metrics.handshake("ok");
     }

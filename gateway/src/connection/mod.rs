@@ -2,11 +2,16 @@
 
 mod client;
 mod conversation;
+mod credentials;
 mod echo;
 mod effects;
 mod ending;
+mod envelope;
+mod events;
+mod mount;
 mod present;
 mod snapshot;
+mod snapshot_event;
 mod upgrade;
 
 use std::{
@@ -29,13 +34,15 @@ use broker_protocol::{
 use bytes::Bytes;
 
 pub(crate) use client::{Client, Transport};
-pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade};
+pub(crate) use credentials::Credentials;
+pub(crate) use mount::{Mounts, TwoFaces};
+pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade_native};
 
 use crate::{
     asks::Asks,
     auth::Verifier,
     clock,
-    dialect::{Dialect, PROBE},
+    dialect::{Dialect, Faced, Framing, PROBE},
     directory::Directory,
     hub::Hub,
     keeper::Keeper,
@@ -95,8 +102,9 @@ pub(crate) struct WireLimits {
     pub(crate) compression: Option<deflate::Policy>,
 }
 
-/// A connection in the native dialect, and the future that serves it until one side ends it. What
-/// idles here is kept small: an `async fn` would hold the connection several times over.
+/// A connection in the native dialect or in envelopes, and the future that serves it until one side
+/// ends it. What idles here is kept small: an `async fn` would hold the connection several times
+/// over.
 pub(crate) struct Connection {
     conversation: Conversation,
     decoder: Decoder,
@@ -139,18 +147,28 @@ impl Connection {
         client: Client,
         compressed: bool,
     ) -> Self {
-        let decoder = Decoder::new(ws::Role::Server, deps.wire.frame_bytes_before_connect)
-            .with_deflate(compressed);
-        let dialect = Dialect::Native { compressed };
+        let id = ConnectionId(rand::random());
+        Self::on(Conversation::new(deps, id, socket, client, Dialect::Native { compressed }))
+    }
+
+    /// One in envelopes.
+    pub(crate) fn with_face(
+        deps: Arc<Deps>,
+        socket: Box<dyn Socket>,
+        client: Client,
+        framing: Arc<Framing>,
+    ) -> Self {
+        let id = ConnectionId(rand::random());
+        let dialect = Dialect::Faced(Box::new(Faced::new(framing, id, None)));
+        Self::on(Conversation::new(deps, id, socket, client, dialect))
+    }
+
+    fn on(conversation: Conversation) -> Self {
+        let first_bytes = conversation.deps.wire.frame_bytes_before_connect;
+        let compressed = conversation.dialect.is_compressed();
         Self {
-            conversation: Conversation::new(
-                deps,
-                ConnectionId(rand::random()),
-                socket,
-                client,
-                dialect,
-            ),
-            decoder,
+            conversation,
+            decoder: Decoder::new(ws::Role::Server, first_bytes).with_deflate(compressed),
             read: 0,
             control_frames: ControlBudget::default(),
             farewell: None,
@@ -166,8 +184,12 @@ impl Connection {
     /// Takes what came with the upgrade: `token` in its request, `unread` right behind it.
     pub(crate) fn start(&mut self, token: Option<Token>, unread: Bytes) {
         self.conversation.outbox.cork();
-        if token.is_some() {
-            self.conversation.connect(token, Acks::default());
+        match &self.conversation.dialect {
+            Dialect::Faced(_) => self.conversation.introduce(token),
+            Dialect::Native { .. } if token.is_some() => {
+                self.conversation.connect(token, Acks::default());
+            }
+            Dialect::Native { .. } => {}
         }
         if !unread.is_empty() {
             self.take_bytes(&mut Vec::from(unread));
@@ -179,8 +201,8 @@ impl Connection {
         if let Poll::Ready(event) = self.conversation.poll_event(cx) {
             return Poll::Ready(Event::Conversation(event));
         }
-        let Conversation { session, outbox, .. } = &self.conversation;
-        if session.has_room() && outbox.socket().poll_read_ready(cx).is_ready() {
+        let has_room = self.conversation.has_room();
+        if has_room && self.conversation.outbox.socket().poll_read_ready(cx).is_ready() {
             return Poll::Ready(Event::Readable);
         }
         Poll::Pending
@@ -197,7 +219,7 @@ impl Connection {
     }
 
     fn settle(&mut self) {
-        self.conversation.settle();
+        self.conversation.settle_events();
         if self.conversation.session.was_opened() {
             self.decoder.set_max_message(self.conversation.deps.wire.frame_bytes);
         }
@@ -227,27 +249,19 @@ impl Connection {
         let conversation = &mut self.conversation;
         conversation.session.handle_activity(now);
         loop {
-            let (session, metrics) = (&mut conversation.session, &conversation.deps.metrics);
-            let mut command = |decoded: Result<Request, native::Malformed>| match decoded {
-                Ok(request) => {
-                    metrics.commands.with_label_values(&[request.command.name()]).inc();
-                    session.handle_request(now, request, rand::random());
-                }
-                Err(malformed) => session.handle_malformed(malformed.id, malformed.failure),
-            };
             match self.decoder.next(&mut bytes) {
                 Ok(None) => return,
                 Ok(Some(Incoming::Text(text))) => {
                     self.read += text.len();
-                    native::decode_text(text, &mut command);
+                    conversation.take_text(now, text);
                 }
                 Ok(Some(Incoming::Binary(frame))) => {
                     self.read += frame.len();
-                    native::decode_binary(frame, &mut command);
+                    conversation.take_binary(now, frame);
                 }
                 Ok(Some(Incoming::Ping(payload))) => {
                     let pong = ws::frame::pong_frame(payload);
-                    queue(&conversation.outbox, metrics, (&pong, 0));
+                    queue(&conversation.outbox, &conversation.deps.metrics, (&pong, 0));
                     count_control_frame(conversation, &mut self.control_frames, now);
                 }
                 Ok(Some(Incoming::Pong(payload))) => {
@@ -282,10 +296,40 @@ impl Connection {
     /// What lies unread is a sign of life, and must not be overtaken by a timer. While nothing is
     /// read for want of room, silence means nothing.
     fn look_for_life(&mut self) {
-        if self.conversation.session.has_room() {
+        if self.conversation.has_room() {
             self.read();
         } else {
             self.conversation.session.handle_activity(clock::now());
+        }
+    }
+}
+
+impl Conversation {
+    fn take_text(&mut self, now: Now, text: &str) {
+        match self.dialect {
+            Dialect::Native { .. } => {
+                native::decode_text(text, |decoded| self.hand_in(now, decoded))
+            }
+            Dialect::Faced(_) => self.take_envelope_text(text),
+        }
+    }
+
+    fn take_binary(&mut self, now: Now, frame: &[u8]) {
+        match self.dialect {
+            Dialect::Native { .. } => {
+                native::decode_binary(frame, |decoded| self.hand_in(now, decoded))
+            }
+            Dialect::Faced(_) => self.refuse_binary(),
+        }
+    }
+
+    fn hand_in(&mut self, now: Now, decoded: Result<Request, native::Malformed>) {
+        match decoded {
+            Ok(request) => {
+                self.deps.metrics.commands.with_label_values(&[request.command.name()]).inc();
+                self.session.handle_request(now, request, rand::random());
+            }
+            Err(malformed) => self.session.handle_malformed(malformed.id, malformed.failure),
         }
     }
 }

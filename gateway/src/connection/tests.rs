@@ -1,3 +1,5 @@
+mod envelopes;
+
 use std::{future::poll_fn, mem, time::Duration};
 
 use broker_backends::EmbeddedOptions;

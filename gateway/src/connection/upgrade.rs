@@ -1,14 +1,17 @@
 //! From an HTTP request to a connection: origin, dialect, token, and the raw socket.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, StatusCode, Uri, Version, header},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -24,15 +27,16 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::{Client, Connection, Deps, Transport, echo};
+use super::{
+    Client, Connection, Credentials, Deps, Transport, echo,
+    mount::{Chosen, Mount, Mounts, offers},
+};
 use crate::{
     config::AllowedOrigins,
     problem::Problem,
     socket::{Socket, TlsSocket},
 };
 
-/// Sub-protocol of the echo that conformance suites test the socket path with.
-const ECHO: &str = "fanfare.echo";
 /// A page to try the broker with; it needs nothing from elsewhere.
 const WELCOME: &str = include_str!("../../assets/welcome.html");
 
@@ -52,36 +56,36 @@ pub(crate) struct Admission {
     pub(crate) closed: AtomicBool,
 }
 
-/// What the client has chosen.
-#[derive(Debug, PartialEq, Eq)]
-enum Dialect {
-    /// The native dialect; whether the client named it, and so must be answered with its name.
-    Native {
-        named: bool,
-    },
-    Echo,
-}
-
 /// What the request is answered with.
 struct Accepted {
     key: String,
-    dialect: Dialect,
+    chosen: Chosen,
     /// Compression, if it was negotiated, as it is answered.
     extensions: Option<&'static str>,
 }
 
 /// Routes that speak WebSocket.
-pub(crate) fn router(admission: &Arc<Admission>, paths: &[String]) -> Router {
+pub(crate) fn router(admission: &Arc<Admission>, mounts: &Mounts) -> Router {
     let mut router = Router::new();
-    for path in paths {
-        router = router.route(path, get(upgrade));
+    for (path, mount) in mounts.iter() {
+        let (admission, mount) = (Arc::clone(admission), Arc::new(mount.clone()));
+        let serve = move |request: Request| {
+            let (admission, mount) = (Arc::clone(&admission), Arc::clone(&mount));
+            async move { upgrade(&admission, &mount, request) }
+        };
+        router = router.route(path, get(serve));
     }
-    router.with_state(Arc::clone(admission))
+    router
 }
 
 /// Opens a connection in the native dialect.
-pub(crate) async fn upgrade(
-    State(admission): State<Arc<Admission>>,
+pub(crate) fn upgrade_native(admission: &Arc<Admission>, request: Request) -> Response {
+    upgrade(admission, &Mount::native(), request).into_response()
+}
+
+fn upgrade(
+    admission: &Arc<Admission>,
+    mount: &Mount,
     mut request: Request,
 ) -> Result<Response, Problem> {
     if admission.welcome
@@ -91,27 +95,10 @@ pub(crate) async fn upgrade(
         return Ok(Html(WELCOME).into_response());
     }
     let accepted = admission
-        .check(&request)
+        .check(&request, mount)
         .inspect_err(|problem| admission.deps.metrics.handshake(problem.code))?;
-    let token = admission.token(request.headers(), request.uri());
-    let client = Client::of(request.headers(), Transport::WebSocket);
     let upgraded = hyper::upgrade::on(&mut request);
-    let host = Arc::clone(&admission);
-    let compressed = accepted.extensions.is_some();
-    match accepted.dialect {
-        Dialect::Echo => drop(admission.tasks.spawn(async move {
-            if let Some((socket, unread)) = raw_socket(upgraded).await {
-                echo::run(&host.deps, socket, unread, compressed).await;
-            }
-        })),
-        Dialect::Native { .. } => drop(admission.tasks.spawn(async move {
-            if let Some((socket, unread)) = raw_socket(upgraded).await {
-                let deps = Arc::clone(&host.deps);
-                let connection = Connection::new(deps, socket, client, compressed);
-                host.serve(connection, token, unread);
-            }
-        })),
-    }
+    admission.open(&accepted, &request, upgraded);
     Ok(switching_protocols(&accepted))
 }
 
@@ -126,8 +113,8 @@ pub(crate) fn accept_plain(
     request: &mut Request,
 ) -> Result<(Response, impl Future<Output = Option<RawSocket>> + use<>), Problem> {
     let key = check_handshake(request)?;
-    let dialect = Dialect::Native { named: false };
-    let response = switching_protocols(&Accepted { key, dialect, extensions: None });
+    let chosen = Chosen::Native { named: false };
+    let response = switching_protocols(&Accepted { key, chosen, extensions: None });
     Ok((response, raw_socket(hyper::upgrade::on(request))))
 }
 
@@ -162,23 +149,57 @@ fn switching_protocols(accepted: &Accepted) -> Response {
         let value = header::HeaderValue::from_static(extensions);
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
     }
-    let named = match accepted.dialect {
-        Dialect::Native { named: true } => native::SUBPROTOCOL,
-        Dialect::Native { named: false } => return response,
-        Dialect::Echo => ECHO,
-    };
+    let Some(named) = accepted.chosen.subprotocol() else { return response };
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, header::HeaderValue::from_static(named));
     response
 }
 
 impl Admission {
-    fn check(&self, request: &Request) -> Result<Accepted, Problem> {
+    fn check(&self, request: &Request, mount: &Mount) -> Result<Accepted, Problem> {
         let key = check_handshake(request)?;
         self.admit(request.headers())?;
-        let dialect = choose(request.headers(), self.echo)?;
-        let extensions =
-            self.deps.wire.compression.and_then(|_| negotiate_compression(request.headers()));
-        Ok(Accepted { key, dialect, extensions })
+        let chosen = mount.choose(request.headers(), request.uri(), self.echo)?;
+        let compresses = self.deps.wire.compression.is_some() && chosen.may_be_compressed();
+        let extensions = compresses.then(|| negotiate_compression(request.headers())).flatten();
+        Ok(Accepted { key, chosen, extensions })
+    }
+
+    /// Opens what was chosen, once the client has changed to it.
+    fn open(self: &Arc<Self>, accepted: &Accepted, request: &Request, upgraded: OnUpgrade) {
+        let host = Arc::clone(self);
+        let compressed = accepted.extensions.is_some();
+        let client = |transport| Client::of(request.headers(), transport);
+        match &accepted.chosen {
+            Chosen::Echo => drop(self.tasks.spawn(async move {
+                if let Some((socket, unread)) = raw_socket(upgraded).await {
+                    echo::run(&host.deps, socket, unread, compressed).await;
+                }
+            })),
+            Chosen::Native { .. } => {
+                let client = client(Transport::WebSocket);
+                let token = self.token(request.headers(), request.uri());
+                drop(self.tasks.spawn(async move {
+                    if let Some((socket, unread)) = raw_socket(upgraded).await {
+                        let deps = Arc::clone(&host.deps);
+                        let connection = Connection::new(deps, socket, client, compressed);
+                        host.serve(connection, token, unread);
+                    }
+                }));
+            }
+            Chosen::Envelope { framing, .. } => {
+                let (client, framing) = (client(Transport::Envelope), Arc::clone(framing));
+                let face = &framing.face;
+                let credentials = Credentials::new(self, iter::once(&**face), request);
+                let token = credentials.token(face, None);
+                drop(self.tasks.spawn(async move {
+                    if let Some((socket, unread)) = raw_socket(upgraded).await {
+                        let deps = Arc::clone(&host.deps);
+                        let connection = Connection::with_face(deps, socket, client, framing);
+                        host.serve(connection, token, unread);
+                    }
+                }));
+            }
+        }
     }
 
     /// Serves a connection from here on, in a task of its own: which is as small as the
@@ -241,41 +262,11 @@ impl Admission {
     }
 }
 
-/// The first known sub-protocol that is offered; the native dialect where none is.
-fn choose(headers: &HeaderMap, echo: bool) -> Result<Dialect, Problem> {
-    let mut unknown = Vec::new();
-    for offer in offers(headers) {
-        match offer {
-            native::SUBPROTOCOL => return Ok(Dialect::Native { named: true }),
-            ECHO if echo => return Ok(Dialect::Echo),
-            _ if offer.starts_with(native::TOKEN_PREFIX) => {}
-            other => unknown.push(other),
-        }
-    }
-    if unknown.is_empty() {
-        return Ok(Dialect::Native { named: false });
-    }
-    let detail = format!(
-        "none of the sub-protocols {} is known; offer {}",
-        unknown.join(", "),
-        native::SUBPROTOCOL
-    );
-    Err(Problem::http(StatusCode::BAD_REQUEST, "unknown_subprotocol", detail))
-}
-
 /// A value that is no text offers nothing and spoils what stands beside it, as one that breaks the
 /// grammar does.
 fn negotiate_compression(headers: &HeaderMap) -> Option<&'static str> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     deflate::negotiate(values.map(|value| value.to_str().unwrap_or("?=")))
-}
-
-fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(handshake::protocols)
 }
 
 fn header_text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -313,26 +304,4 @@ mod hyper_util_io {
 
     pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
     impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_known_dialect_is_spoken() {
-        let choose = |offer: &str| {
-            let mut headers = HeaderMap::new();
-            if !offer.is_empty() {
-                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer.parse().unwrap());
-            }
-            choose(&headers, false).map_err(|problem| problem.code)
-        };
-        assert_eq!(choose(""), Ok(Dialect::Native { named: false }));
-        assert_eq!(choose("mqtt, fanfare.v1"), Ok(Dialect::Native { named: true }));
-        assert_eq!(choose("fanfare.token.abc"), Ok(Dialect::Native { named: false }));
-        assert_eq!(choose("fanfare.v1, fanfare.token.abc"), Ok(Dialect::Native { named: true }));
-        assert_eq!(choose("fanfare.echo"), Err("unknown_subprotocol"));
-        assert_eq!(choose("mqtt"), Err("unknown_subprotocol"));
-    }
 }

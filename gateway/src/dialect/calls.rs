@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use broker_core::{Data, ErrorCode, session::Outgoing};
-use broker_protocol::socketio::AckId;
 use serde_json::json;
 
-use super::socketio::text_of;
+use super::framing::{ReplyTo, text_of};
 use crate::profile::{Ack, Action, Call, Emission};
 
 /// The events under way. Mostly there are none, and then this is small.
@@ -23,7 +22,7 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 pub(crate) struct Event {
     /// Who wants to know what comes of it, and how that is told.
-    pub(crate) ack: Option<(AckId, Ack)>,
+    pub(crate) ack: Option<(ReplyTo, Ack)>,
     /// What is still to be done, in this order.
     pub(crate) actions: VecDeque<Action>,
     /// What a service replied, or what the last publish came to.
@@ -38,13 +37,14 @@ pub(crate) struct Event {
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     pub(crate) emission: Option<Emission>,
-    pub(crate) ack: Option<(AckId, Vec<Data>)>,
+    /// What came of an event that failed.
+    pub(crate) failed: Option<(ReplyTo, Vec<Data>)>,
     /// What went wrong, where nobody waits for an acknowledgement, nor was told otherwise.
     pub(crate) error: Option<(ErrorCode, String)>,
 }
 
 impl Event {
-    pub(crate) fn new(ack: Option<(AckId, Ack)>, actions: Vec<Action>) -> Self {
+    pub(crate) fn new(ack: Option<(ReplyTo, Ack)>, actions: Vec<Action>) -> Self {
         Self { ack, actions: actions.into(), reply: None, decided: false, call: None }
     }
 
@@ -89,10 +89,10 @@ impl Calls {
             }
             Err((code, text)) => {
                 let emission = call.map(|call| call.failed(code, &text));
-                let ack = event.ack.map(|(id, ack)| (id, ack.failed(code, &text)));
+                let failed = event.ack.map(|(id, ack)| (id, ack.failed(code, &text)));
                 let emission = fitting(emission);
-                let error = (ack.is_none() && emission.is_none()).then_some((code, text));
-                Settled { emission, ack, error }
+                let error = (failed.is_none() && emission.is_none()).then_some((code, text));
+                Settled { emission, failed, error }
             }
         }
     }

@@ -1,8 +1,9 @@
 //! How what a session says, and the messages it is given, become frames.
 
 mod calls;
+mod faced;
+mod framing;
 mod rates;
-mod socketio;
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::profile::RenderError;
 pub(crate) use calls::Event;
-pub(crate) use socketio::{Framing, SocketIo, closes_transport};
+pub(crate) use faced::{Faced, Taken, closes_transport};
+pub(crate) use framing::{Form, Framing, ReplyTo, Space};
 
 /// What is in a ping whose answer acknowledges all that was written before it.
 pub(crate) const PROBE: &[u8] = b"ack";
@@ -22,8 +24,9 @@ pub(crate) const PROBE: &[u8] = b"ack";
 pub(crate) enum Dialect {
     /// Fanfare's own, over WebSocket; with compression, if it was negotiated.
     Native { compressed: bool },
-    /// Socket.IO, in one namespace.
-    SocketIo(Box<SocketIo>),
+    /// An application's own, by a face of its profile: over Socket.IO, in one namespace, or in
+    /// envelopes.
+    Faced(Box<Faced>),
 }
 
 /// Which frames of a message a connection is given. All that have the same get the same bytes.
@@ -32,14 +35,14 @@ pub(crate) enum Encoding {
     #[default]
     Plain,
     Deflated,
-    SocketIo(Arc<Framing>),
+    Framed(Arc<Framing>),
 }
 
 impl Encoding {
     /// Asks for an acknowledgement with this id; `None` where there is no such thing.
     pub(crate) fn question(&self, id: AckId, event: &EventName, data: &Data) -> Option<Bytes> {
         match self {
-            Self::SocketIo(framing) => Some(framing.question(id, event, data)),
+            Self::Framed(framing) => framing.question(id, event, data),
             Self::Plain | Self::Deflated => None,
         }
     }
@@ -50,7 +53,7 @@ impl Dialect {
         match self {
             Self::Native { compressed: true } => Encoding::Deflated,
             Self::Native { compressed: false } => Encoding::Plain,
-            Self::SocketIo(socket) => Encoding::SocketIo(Arc::clone(socket.framing())),
+            Self::Faced(faced) => Encoding::Framed(Arc::clone(faced.framing())),
         }
     }
 
@@ -62,7 +65,7 @@ impl Dialect {
     pub(crate) fn encode_reply(&mut self, reply: &Reply, identity: &Identity, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => native::encode_reply(reply, out),
-            Self::SocketIo(socket) => socket.encode_reply(reply, identity, out),
+            Self::Faced(faced) => faced.encode_reply(reply, identity, out),
         }
     }
 
@@ -76,7 +79,7 @@ impl Dialect {
     ) -> Result<(), RenderError> {
         match self {
             Self::Native { .. } => native::encode_message(message, out),
-            Self::SocketIo(socket) => return socket.encode_message(message, identity, out),
+            Self::Faced(faced) => return faced.encode_message(message, identity, out),
         }
         Ok(())
     }
@@ -85,19 +88,15 @@ impl Dialect {
     pub(crate) fn ping(&self, out: &mut BytesMut) {
         match self {
             Self::Native { .. } => out.extend_from_slice(&ws::frame::ping_frame(b"")),
-            // The transport has its own.
-            Self::SocketIo(_) => {}
+            Self::Faced(faced) => faced.ping(out),
         }
     }
 
-    /// Asks for a sign that says what was taken in.
+    /// Asks for a sign that says what was taken in; `None` where the transport is to ask.
     pub(crate) fn probe(&mut self) -> Option<Bytes> {
         match self {
             Self::Native { .. } => Some(ws::frame::ping_frame(PROBE)),
-            Self::SocketIo(socket) => {
-                socket.probe();
-                None
-            }
+            Self::Faced(faced) => faced.probe(),
         }
     }
 
@@ -105,7 +104,7 @@ impl Dialect {
     pub(crate) fn last_frame(&self, code: CloseCode) -> Bytes {
         match self {
             Self::Native { .. } => ws::frame::close_frame(code.number(), code.reason()),
-            Self::SocketIo(socket) => socket.last_frame(code),
+            Self::Faced(faced) => faced.last_frame(code),
         }
     }
 }

@@ -32,8 +32,8 @@ pub(super) struct Block<M> {
 #[derive(Debug)]
 struct Framed {
     framing: Arc<Framing>,
-    /// What the messages come to in this framing.
-    told: Rc<[Told]>,
+    /// What each of the messages comes to in this framing; `None` if it does not fit.
+    told: Rc<[Option<Told>]>,
     /// Of each message that is split, the group.
     groups: Vec<usize>,
     bytes: Bytes,
@@ -52,7 +52,7 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         match outbox.encoding() {
             Encoding::Plain => self.plain(),
             Encoding::Deflated => self.deflated.get_or_init(|| compressor.compress(self.plain())),
-            Encoding::SocketIo(framing) => self.framed(framing, outbox, compressor.metrics),
+            Encoding::Framed(framing) => self.framed(framing, outbox, compressor.metrics),
         }
     }
 
@@ -62,7 +62,7 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
 
     fn framed(&self, framing: &Arc<Framing>, outbox: &Outbox, metrics: &Metrics) -> &Bytes {
         let mut place = &self.framed;
-        let mut told: Option<Rc<[Told]>> = None;
+        let mut told: Option<Rc<[Option<Told>]>> = None;
         let mut groups = Vec::new();
         while let Some(framed) = place.get() {
             if Arc::ptr_eq(&framed.framing, framing) {
@@ -81,15 +81,15 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
             groups = groups_of(&told, outbox);
             told
         });
-        let bytes = framed_bytes(framing, &told, &groups);
+        let bytes = self.framed_bytes(framing, &told, &groups);
         let framing = Arc::clone(framing);
         let framed = Framed { framing, told, groups, bytes, next: OnceCell::new() };
         &place.get_or_init(|| Box::new(framed)).bytes
     }
 
     /// What does not fit its template is told to nobody who sees it in this framing.
-    fn told(&self, framing: &Framing, metrics: &Metrics) -> Rc<[Told]> {
-        let told = self.messages.clone().filter_map(|message| {
+    fn told(&self, framing: &Framing, metrics: &Metrics) -> Rc<[Option<Told>]> {
+        let told = self.messages.clone().map(|message| {
             let told = framing.told(message).inspect_err(|error| {
                 metrics.dropped("unfit", 1);
                 let channel = &message.channel;
@@ -98,6 +98,19 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
             told.ok()
         });
         told.collect()
+    }
+
+    fn framed_bytes(&self, framing: &Framing, told: &[Option<Told>], groups: &[usize]) -> Bytes {
+        let mut groups = groups.iter();
+        let mut block = BytesMut::new();
+        for (message, told) in self.messages.clone().zip(told) {
+            let Some(told) = told else { continue };
+            let group = told.split.as_ref().and_then(|_| groups.next()).copied();
+            if let Some(emission) = told.emissions.get(group.unwrap_or_default()) {
+                framing.encode_message(message, emission, &mut block);
+            }
+        }
+        block.freeze()
     }
 
     fn encode(&self, encode: impl Fn(&Message, &mut BytesMut)) -> Bytes {
@@ -109,26 +122,14 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
 }
 
 /// Which group of each message that is split the recipient is of; mostly none is.
-fn groups_of(told: &[Told], outbox: &Outbox) -> Vec<usize> {
-    let mut splits = told.iter().filter_map(|told| told.split.as_ref()).peekable();
+fn groups_of(told: &[Option<Told>], outbox: &Outbox) -> Vec<usize> {
+    let mut splits = told.iter().flatten().filter_map(|told| told.split.as_ref()).peekable();
     if splits.peek().is_none() {
         return Vec::new();
     }
     let id = outbox.id().to_string();
     let subject = outbox.user().map_or(&*id, UserId::as_str);
     splits.map(|split| split.pick(subject)).collect()
-}
-
-fn framed_bytes(framing: &Framing, told: &[Told], groups: &[usize]) -> Bytes {
-    let mut groups = groups.iter();
-    let mut block = BytesMut::new();
-    for told in told {
-        let group = told.split.as_ref().and_then(|_| groups.next()).copied().unwrap_or_default();
-        if let Some(emission) = told.emissions.get(group) {
-            framing.encode_emission(emission, &mut block);
-        }
-    }
-    block.freeze()
 }
 
 /// Word that messages may be missing.
@@ -149,7 +150,7 @@ impl<'a> Gap<'a> {
     pub(super) fn bytes_for(&self, outbox: &Outbox) -> Bytes {
         match outbox.encoding() {
             Encoding::Plain | Encoding::Deflated => self.plain.clone(),
-            Encoding::SocketIo(framing) => framing.gap(self.interest, self.reason),
+            Encoding::Framed(framing) => framing.gap(self.interest, self.reason),
         }
     }
 }

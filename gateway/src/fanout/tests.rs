@@ -320,4 +320,5 @@ async fn those_who_read_compressed_get_the_same_and_it_is_compressed_once() {
     assert_eq!(fanout.metrics.compression.messages.get(), 2 + 1);
 }
 
+mod framed;
 mod stored;

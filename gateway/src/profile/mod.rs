@@ -52,9 +52,8 @@ const DEFAULT_NAME: &str = "default-profile.toml";
 pub(crate) struct Profile {
     /// Where Socket.IO clients connect.
     pub(crate) socketio: Vec<SocketIoMount>,
-    /// Paths where plain WebSockets connect, for the native protocol; without a slash at their
-    /// end, but for `/`.
-    pub(crate) websocket: Vec<String>,
+    /// Where plain WebSockets connect.
+    pub(crate) websocket: Vec<WebSocketMount>,
     /// What clients can say and are told, by name.
     pub(crate) faces: BTreeMap<String, Arc<Face>>,
     /// HTTP requests that it answers.
@@ -82,6 +81,15 @@ pub(crate) struct SocketIoMount {
     pub(crate) paths: Vec<String>,
     /// The face of each Socket.IO namespace.
     pub(crate) namespaces: BTreeMap<String, Arc<Face>>,
+}
+
+/// Where plain WebSockets connect.
+#[derive(Debug)]
+pub(crate) struct WebSocketMount {
+    /// Paths without a slash at their end, but for `/`.
+    pub(crate) paths: Vec<String>,
+    /// The face of those who speak in envelopes; `None` for the native protocol.
+    pub(crate) envelope: Option<Arc<Face>>,
 }
 
 impl Profile {

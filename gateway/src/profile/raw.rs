@@ -63,7 +63,7 @@ pub(super) struct RawWebSocket {
     pub(super) paths: Vec<String>,
     /// What is spoken there.
     pub(super) dialect: Dialect,
-    /// The face; not with `native`, which has commands of its own.
+    /// The face, with `envelope`; `native` has commands of its own.
     pub(super) face: Option<String>,
 }
 
@@ -74,7 +74,7 @@ pub(super) enum Dialect {
     /// Fanfare's own protocol.
     #[default]
     Native,
-    /// `{id, type, payload, timestamp}`, with the event as `type`. Not supported yet.
+    /// `{id, type, payload, timestamp}`, with the event as `type`, for a face.
     Envelope,
 }
 
@@ -99,8 +99,9 @@ pub(super) struct RawFace {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAuth {
-    /// Where a token may stand: `auth.NAME` (what a Socket.IO client gives as `auth`),
-    /// `query.NAME` or `header.NAME`; the first that is there counts.
+    /// Where a token may stand: `auth.NAME` (what a Socket.IO client gives as `auth`, and the
+    /// payload of an envelope `auth`), `query.NAME` or `header.NAME`; the first that is there
+    /// counts.
     pub(super) token: Vec<Text<Input>>,
     /// Where an API key may stand, likewise. Not supported yet.
     pub(super) api_key: Vec<Text<Input>>,

@@ -17,8 +17,12 @@ impl fmt::Display for Profile {
                 .collect();
             writeln!(f, "socketio   {}: {}", mount.paths.join(" "), faces.join(", "))?;
         }
-        if !self.websocket.is_empty() {
-            writeln!(f, "websocket  {}: native", self.websocket.join(" "))?;
+        for mount in &self.websocket {
+            write!(f, "websocket  {}: ", mount.paths.join(" "))?;
+            match &mount.envelope {
+                Some(face) => writeln!(f, "envelope → {}", face.name)?,
+                None => writeln!(f, "native")?,
+            }
         }
         for face in self.faces.values() {
             write!(f, "{face}")?;

@@ -158,6 +158,12 @@ impl Ack {
         }
     }
 
+    /// Whether more is to be told than that all is done.
+    #[must_use]
+    pub(crate) fn has_more_to_say(&self, reply: Option<&Data>) -> bool {
+        self.templates.ok.is_some() || reply.is_some()
+    }
+
     /// What the client is told when something of it failed.
     #[must_use]
     pub(crate) fn failed(&self, code: ErrorCode, text: &str) -> Vec<Data> {

@@ -20,10 +20,10 @@ use broker_protocol::{
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{Mount, Registration, Sid, events, handshake::Handshake};
+use super::{Handshake, Mount, Registration, Sid, events};
 use crate::{
     connection::{Conversation, Deps, End, Step, TURN_BYTES, close_code, farewell, read_some},
-    dialect::{Dialect, SocketIo, closes_transport},
+    dialect::{Dialect, Faced, closes_transport},
     outbox::Outbox,
     socket::{Socket, Wire},
 };
@@ -202,7 +202,7 @@ impl Engine {
 
     /// Does what the sessions want done, and lets the bytes go.
     fn settle(&mut self) {
-        self.spaces.iter_mut().for_each(settle);
+        self.spaces.iter_mut().for_each(Conversation::settle_events);
         self.outbox.flush();
         self.look_at_ends();
         let probing = self.spaces.iter_mut().filter_map(Conversation::take_probe).count();
@@ -325,15 +325,17 @@ impl Engine {
             self.unlist();
             self.decoder.set_max_message(self.mount.options.max_payload);
         }
-        let token = if framing.echo { None } else { self.handshake.token(&framing.face, auth) };
+        let Handshake { credentials, client } = &self.handshake;
+        let token = if framing.echo { None } else { credentials.token(&framing.face, auth) };
         let id = ConnectionId(rand::random());
-        let socket = SocketIo::new(framing, id, auth.cloned());
+        let mut faced = Faced::new(framing, id, auth.cloned());
+        faced.introduced(None);
         let mut space = Conversation::new(
             Arc::clone(&self.deps),
             id,
             Box::new(self.wire.lane()),
-            self.handshake.client(),
-            Dialect::SocketIo(Box::new(socket)),
+            client.clone(),
+            Dialect::Faced(Box::new(faced)),
         );
         space.connect(token, Acks::Transport);
         self.spaces.push(space);
@@ -402,20 +404,6 @@ impl Drop for Engine {
     }
 }
 
-/// With what a client asked for, step by step.
-fn settle(space: &mut Conversation) {
-    loop {
-        space.settle();
-        let Dialect::SocketIo(socket) = space.dialect_mut() else { return };
-        let refused = socket.is_refused();
-        match socket.take_ready() {
-            Some(event) => events::go_on(space, event),
-            None if refused && space.end().is_none() => space.end_refused(),
-            None => return,
-        }
-    }
-}
-
 fn echo_text(outbox: &Outbox, text: &str) {
     let mut out = BytesMut::new();
     engineio::encode_text(&mut out, text.len(), |out| out.extend_from_slice(text.as_bytes()));
@@ -429,5 +417,6 @@ fn echo_binary(outbox: &Outbox, bytes: &[u8]) {
 }
 
 fn is_of(space: &Conversation, namespace: &Namespace) -> bool {
-    matches!(space.dialect(), Dialect::SocketIo(socket) if socket.framing().namespace == *namespace)
+    let Dialect::Faced(faced) = space.dialect() else { return false };
+    faced.framing().space().is_some_and(|space| space.namespace == *namespace)
 }

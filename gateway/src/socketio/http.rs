@@ -17,16 +17,15 @@ use serde_json::json;
 use tokio::time::{self, Instant};
 
 use super::{
-    Mount, Sid,
+    Handshake, Mount, Sid,
     engine::Engine,
     forward::{self, Forwarder, NotForwarded},
-    handshake::Handshake,
     polled::{Gone, Polled},
     sid::Owner,
     upgrade,
 };
 use crate::{
-    connection::{self, Transport, accept_plain},
+    connection::{self, Client, Credentials, Transport, accept_plain},
     cors,
     problem::Problem,
     socket::{CommandKey, pipe},
@@ -83,8 +82,7 @@ async fn serve(State(mount): State<Arc<Mount>>, request: Request) -> Response {
     }
     let upgrade = request.headers().contains_key(header::UPGRADE);
     if upgrade && parameters.eio.is_none() && parameters.transport.is_none() {
-        let admission = State(Arc::clone(&mount.admission));
-        return connection::upgrade(admission, request).await.into_response();
+        return connection::upgrade_native(&mount.admission, request).into_response();
     }
     let outcome = match mount.elsewhere(&parameters, &request) {
         Some((forwarder, owner)) => mount.forward(forwarder, owner, request).await,
@@ -237,7 +235,8 @@ impl Mount {
         }
         let headers = request.headers();
         self.admission.admit(headers).map_err(Refusal::Problem)?;
-        Ok(Handshake::new(self, request, transport))
+        let credentials = Credentials::new(&self.admission, self.faces(), request);
+        Ok(Handshake { credentials, client: Client::of(headers, transport) })
     }
 }
 

@@ -3,18 +3,16 @@
 //! 1. [`http`]: what comes with a request: a new session, a poll, or a WebSocket.
 //! 2. [`engine`]: one session, whatever carries it; it owns a
 //!    [`Conversation`](crate::connection::Conversation) for each namespace.
-//! 3. [`events`]: what a client's events ask for.
+//! 3. [`events`]: what a client's packets say.
 //! 4. [`polled`] and [`upgrade`]: sessions over HTTP long polling, and their way to WebSocket;
 //!    [`sid`]: by which name they are found. [`forward`]: those that are at another gateway.
 
 mod engine;
 mod events;
 mod forward;
-mod handshake;
 mod http;
 mod polled;
 mod sid;
-mod snapshot;
 mod upgrade;
 
 use std::{collections::HashMap, sync::Arc};
@@ -25,8 +23,8 @@ use dashmap::DashMap;
 
 use crate::{
     config::SocketIo as Options,
-    connection::{Admission, Deps},
-    dialect::Framing,
+    connection::{Admission, Client, Credentials, Deps},
+    dialect::{Form, Framing, Space},
     profile::Face,
 };
 pub(crate) use forward::{Forwarder, Limits as ForwardLimits, door};
@@ -69,6 +67,13 @@ pub(crate) enum Echo {
     Messages,
 }
 
+/// What a client has said of itself with its first request, for all namespaces that it comes to.
+#[derive(Debug)]
+struct Handshake {
+    credentials: Credentials,
+    client: Client,
+}
+
 /// A session that can be found by its name, until this is dropped.
 #[derive(Debug)]
 struct Registration {
@@ -90,8 +95,7 @@ impl Mount {
         for (namespace, face) in faces {
             for parser in [Parser::Json, Parser::MsgPack] {
                 let framing = Framing {
-                    namespace: namespace.clone(),
-                    parser,
+                    form: Form::SocketIo(Space { namespace: namespace.clone(), parser }),
                     face: Arc::clone(&face),
                     echo: echo == Echo::Events,
                 };

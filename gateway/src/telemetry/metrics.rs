@@ -94,7 +94,7 @@ impl Metrics {
         make.build_info()?;
         let metrics = Self {
             connections: make.gauge("connections", "Open client connections.")?,
-            connections_opened: make.counters("connections_opened_total", "Client connections that were opened, by transport (websocket, sse, poll).", &["transport"])?,
+            connections_opened: make.counters("connections_opened_total", "Client connections that were opened, by transport (websocket, envelope, sse, poll, socketio, socketio_polling).", &["transport"])?,
             connections_closed: make.counters(
                 "connections_closed_total",
                 "Client connections that ended, by WebSocket close code and by who ended them (server, client, network).",

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Profile, SocketIoMount,
+    Profile, SocketIoMount, WebSocketMount,
     face::Face,
     raw::{Dialect, RawProfile, RawSocketIo, RawWebSocket},
 };
@@ -42,9 +42,10 @@ pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) 
         .collect();
     let key = root.entry("websocket");
     let websocket = raw.websocket.into_iter().enumerate();
-    let websocket = websocket
-        .flat_map(|(index, mount)| compiler.websocket(&key.element(index), mount))
+    let websocket: Vec<_> = websocket
+        .map(|(index, mount)| compiler.websocket(&key.element(index), mount, &faces))
         .collect();
+    compiler.one_face_each(&key, &websocket);
     let rest = compiler.rests(&root.entry("rest"), raw.rest);
     Profile { config, socketio, websocket, faces, rest }
 }
@@ -81,19 +82,36 @@ impl Compiler<'_, '_> {
         SocketIoMount { paths: self.paths(&key.entry("paths"), raw.paths), namespaces }
     }
 
-    fn websocket(&mut self, key: &Key, raw: RawWebSocket) -> Vec<String> {
-        match raw.dialect {
-            Dialect::Envelope => {
-                let wanted = "the envelope is not supported yet: mount the face as [[socketio]]";
-                self.fail(&key.entry("dialect"), wanted);
+    fn websocket(
+        &mut self,
+        key: &Key,
+        raw: RawWebSocket,
+        faces: &BTreeMap<String, Arc<Face>>,
+    ) -> WebSocketMount {
+        let face = key.entry("face");
+        let envelope = match (raw.dialect, raw.face) {
+            (Dialect::Envelope, Some(name)) => self.known_face(&face, &name, faces),
+            (Dialect::Envelope, None) => {
+                self.fail(key, "say which face serves: face = \"FACE\"");
+                None
             }
-            Dialect::Native if raw.face.is_some() => {
-                let wanted = "the native dialect has commands of its own: leave this out";
-                self.fail(&key.entry("face"), wanted);
+            (Dialect::Native, Some(_)) => {
+                self.fail(&face, "the native dialect has commands of its own: leave this out");
+                None
             }
-            Dialect::Native => {}
+            (Dialect::Native, None) => None,
+        };
+        WebSocketMount { paths: self.paths(&key.entry("paths"), raw.paths), envelope }
+    }
+
+    fn one_face_each(&mut self, key: &Key, mounts: &[WebSocketMount]) {
+        let mut taken = BTreeSet::new();
+        for (index, mount) in mounts.iter().enumerate().filter(|(_, it)| it.envelope.is_some()) {
+            for path in mount.paths.iter().filter(|path| !taken.insert(path.as_str())) {
+                let wanted = format!("envelopes are served at {path} by another face");
+                self.fail(&key.element(index).entry("paths"), wanted);
+            }
         }
-        self.paths(&key.entry("paths"), raw.paths)
     }
 
     fn known_face(

@@ -51,7 +51,14 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
             "answered already",
         ),
         ("[[rest]]\nmethod = 'GET'\npath = '/a'\ndo = [{ ticket = 'u' }]", 4, "not supported yet"),
-        ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'", 3, "not supported yet"),
+        ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'", 1, "which face"),
+        ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'\nface = 'f'", 4, "[faces.f]"),
+        (
+            "[faces.f]\n[[websocket]]\npaths = ['/a']\ndialect = 'envelope'\nface = 'f'\n\
+             [[websocket]]\npaths = ['/b', '/a/']\ndialect = 'envelope'\nface = 'f'",
+            7,
+            "another face",
+        ),
         ("[[websocket]]\npaths = ['/a']\nface = 'f'", 3, "commands of its own"),
         ("[faces.f.auth]\napi_key = ['auth.key']", 2, "not supported yet"),
         ("config = 1", 1, "write a table"),
@@ -80,6 +87,10 @@ fn a_profile_says_what_it_does() {
     ] {
         assert!(told.contains(line), "{line}\n{told}");
     }
+    let told = shipped("enterprise-push.toml").to_string();
+    assert!(told.contains("websocket  / /ws: envelope → push"), "{told}");
+    let told = shipped("venues.toml").to_string();
+    assert!(told.contains("websocket  /ws: native"), "{told}");
 }
 
 #[test]

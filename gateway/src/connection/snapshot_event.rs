@@ -6,9 +6,9 @@ use broker_core::{ChannelPattern, ErrorCode, Interest, retained::Readiness, sess
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 
+use super::Conversation;
 use crate::{
     clock,
-    connection::Conversation,
     dialect::{Dialect, Framing},
     hub::{
         Hub,
@@ -18,24 +18,26 @@ use crate::{
     profile::{RenderError, Snapshot},
 };
 
-/// Reads the last messages, and tells the client of them once they are known.
-pub(super) fn read(space: &mut Conversation, snapshot: Box<Snapshot>) {
-    let Dialect::SocketIo(socket) = space.dialect() else { return };
-    let framing = Arc::clone(socket.framing());
-    let (hub, outbox) = (Arc::clone(space.hub()), Arc::clone(space.outbox()));
-    let metrics = Arc::clone(space.metrics());
-    space.say_later(
-        async move {
-            match found(&hub, &snapshot, (&framing, &outbox)).await {
-                Ok(told) => told,
-                Err(failure) => {
-                    metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
-                    refusal(&snapshot, &framing, &failure)
+impl Conversation {
+    /// Reads the last messages, and tells the client of them once they are known.
+    pub(super) fn tell_snapshot(&mut self, snapshot: Box<Snapshot>) {
+        let Dialect::Faced(faced) = &self.dialect else { return };
+        let framing = Arc::clone(faced.framing());
+        let (hub, outbox) = (Arc::clone(&self.deps.hub), Arc::clone(&self.outbox));
+        let metrics = Arc::clone(&self.deps.metrics);
+        self.say_later(
+            async move {
+                match found(&hub, &snapshot, (&framing, &outbox)).await {
+                    Ok(told) => told,
+                    Err(failure) => {
+                        metrics.errors.with_label_values(&[failure.code.as_str()]).inc();
+                        refusal(&snapshot, &framing, &failure)
+                    }
                 }
             }
-        }
-        .boxed(),
-    );
+            .boxed(),
+        );
+    }
 }
 
 async fn found(
@@ -90,10 +92,10 @@ fn refusal(snapshot: &Snapshot, framing: &Framing, failure: &Failure) -> Bytes {
     let mut out = BytesMut::new();
     match snapshot.failed(failure.code, &failure.text) {
         Ok(Some(emission)) => framing.encode_emission(&emission, &mut out),
-        Ok(None) => framing.encode_error(failure.code, &failure.text, &mut out),
+        Ok(None) => framing.encode_error(None, (failure.code, &failure.text), &mut out),
         Err(error) => {
             tracing::warn!(%error, "a failure does not fit the profile's template");
-            framing.encode_error(failure.code, &failure.text, &mut out);
+            framing.encode_error(None, (failure.code, &failure.text), &mut out);
         }
     }
     out.freeze()

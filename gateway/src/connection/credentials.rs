@@ -1,0 +1,88 @@
+//! By what a client says who it is: all that comes with its first request is read here.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{Query, Request},
+    http::HeaderMap,
+};
+use broker_core::{JsonText, session::Token};
+use serde_json::Value;
+
+use super::Admission;
+use crate::profile::{Face, Input};
+
+/// What came with the first request, for the faces that the client may be shown.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    token: Option<Token>,
+    /// What faces may want to know of it.
+    given: Vec<(Input, Token)>,
+}
+
+impl Credentials {
+    pub(crate) fn new<'a>(
+        admission: &Admission,
+        faces: impl Iterator<Item = &'a Face>,
+        request: &Request,
+    ) -> Self {
+        let headers = request.headers();
+        let query = Query::<HashMap<String, String>>::try_from_uri(request.uri());
+        let query = query.map(|Query(query)| query).unwrap_or_default();
+        let query = if admission.query_token { query } else { HashMap::new() };
+        let mut given: Vec<(Input, Token)> = Vec::new();
+        for input in faces.flat_map(|face| &face.auth.token) {
+            let text = match input {
+                Input::Auth(_) => None,
+                Input::Query(name) => query.get(name).cloned(),
+                Input::Header(name) => header(headers, name),
+            };
+            if let (Some(text), false) = (text, given.iter().any(|(known, _)| known == input)) {
+                given.push((input.clone(), Token::new(text)));
+            }
+        }
+        let token = admission.token(headers, request.uri());
+        Self { token, given }
+    }
+
+    /// By which the client is shown a face: from the first place that this names and that holds
+    /// one, or as it is given to the native protocol. `auth` is what the client said of itself.
+    pub(crate) fn token(&self, face: &Face, auth: Option<&JsonText>) -> Option<Token> {
+        let said = said(auth);
+        let found = face.auth.token.iter().find_map(|input| match input {
+            Input::Auth(name) => text_in(&said, name),
+            other => {
+                self.given.iter().find(|(known, _)| known == other).map(|(_, token)| token.clone())
+            }
+        });
+        found.or_else(|| self.token.clone())
+    }
+}
+
+/// What a client said of itself, by name.
+pub(super) type Said = HashMap<String, Value>;
+
+/// What is no object says nothing.
+pub(super) fn said(auth: Option<&JsonText>) -> Said {
+    auth.and_then(|auth| serde_json::from_slice(auth.as_bytes()).ok()).unwrap_or_default()
+}
+
+/// The token in the first place that the face names and that holds one.
+pub(super) fn token_said(face: &Face, said: &Said) -> Option<Token> {
+    face.auth.token.iter().find_map(|input| match input {
+        Input::Auth(name) => text_in(said, name),
+        Input::Query(_) | Input::Header(_) => None,
+    })
+}
+
+pub(super) fn text_in(said: &Said, name: &str) -> Option<Token> {
+    match said.get(name)? {
+        Value::String(text) => Some(Token::new(text.clone())),
+        _ => None,
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    Some(text.strip_prefix("Bearer ").unwrap_or(text).to_owned())
+}
