@@ -4,6 +4,7 @@ import collections
 import itertools
 import json
 import struct
+import time
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -109,6 +110,52 @@ class Client:
                 self.aside.append(self.read(deadline))
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
+
+
+class Envelopes:
+    """A WebSocket whose frames are `{id, type, payload, timestamp}`: `docs/envelope.md`."""
+
+    def __init__(self, url, **options):
+        self.socket = open_socket(url, **options)
+        self.ids = itertools.count(1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, type, payload=None, **members):
+        """As the application's client makes them; what the envelope is called."""
+        envelope = {"id": f"c-{next(self.ids)}", "type": type, "payload": payload or {}, "timestamp": now_ms()}
+        envelope |= members
+        self.socket.send(json.dumps(envelope))
+        return envelope["id"]
+
+    def next(self, deadline=DEADLINE):
+        """The next envelope, which has all members and no others."""
+        envelope = json.loads(self.socket.recv(timeout=deadline))
+        assert list(envelope) == ["id", "type", "payload", "timestamp"], envelope
+        assert isinstance(envelope["id"], str) and envelope["id"], envelope
+        assert abs(envelope["timestamp"] - now_ms()) < 60_000, envelope
+        return envelope
+
+    def expect(self, type, deadline=DEADLINE):
+        """The payload of the next envelope, which must be of this type."""
+        envelope = self.next(deadline)
+        assert envelope["type"] == type, envelope
+        return envelope["payload"]
+
+    def close_code(self, deadline=DEADLINE):
+        """Of the server, which must have nothing more to say before."""
+        try:
+            raise AssertionError(self.next(deadline))
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+
+def now_ms():
+    return int(time.time() * 1000)
 
 
 def open_socket(url, max_queue=None, max_size=None, compression=None, **options):

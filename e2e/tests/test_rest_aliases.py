@@ -31,6 +31,10 @@ class Profiled(Gateway):
         return self.ask(*arguments, **options).problem
 
 
+# Clients that name nothing are those of the application, where one is served.
+NATIVE = {"subprotocols": ["fanfare.v1"]}
+
+
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
     with processes_in(tmp_path_factory.mktemp("profiles")) as start:
@@ -143,7 +147,7 @@ def test_the_admin_listener_answers_too(venues):
 
 
 def test_dashboards_and_changed_data_are_pushed(enterprise, connect, unique):
-    client = connect(enterprise, token(unique))
+    client = connect(enterprise, token(unique), **NATIVE)
     widget = {"userId": unique, "widgetId": "w-1", "data": {"value": 12345678901234567890}}
     done = enterprise.answer("POST", "/api/ws/push/dashboard", widget, key=PUBLISH_KEY)
     assert done.keys() == {"message", "timestamp"} and is_now(done["timestamp"])
@@ -161,7 +165,7 @@ def test_dashboards_and_changed_data_are_pushed(enterprise, connect, unique):
 
 
 def test_a_broadcast_spares_who_is_excluded(enterprise, connect):
-    ann, bob = (connect(enterprise, token(user)).subscribe("broadcast:all") for user in ("ann", "bob"))
+    ann, bob = (connect(enterprise, token(user), **NATIVE).subscribe("broadcast:all") for user in ("ann", "bob"))
     first, second = {"title": "1", "body": "B"}, {"title": "2", "body": "B"}
     done = enterprise.answer("POST", "/api/ws/broadcast", first | {"excludeUserIds": ["bob"]}, key=PUBLISH_KEY)
     assert done.keys() == {"message", "timestamp"}
@@ -171,7 +175,7 @@ def test_a_broadcast_spares_who_is_excluded(enterprise, connect):
 
 
 def test_connections_are_listed_and_ended(enterprise, connect):
-    clients = [connect(enterprise, token("eve")) for _ in range(2)]
+    clients = [connect(enterprise, token("eve"), **NATIVE) for _ in range(2)]
 
     def connections():
         answer = enterprise.answer("GET", "/api/ws/connections/eve")
