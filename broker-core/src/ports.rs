@@ -218,6 +218,13 @@ pub enum RequestError {
     /// The bus is away.
     #[error("the bus is not in reach")]
     Unavailable,
+    /// Not done; the service takes no more requests now. Retry later.
+    #[error("the service takes no more requests now; nothing was done")]
+    Overloaded,
+    /// The way to the service broke before the answer came; it may or may not have done what was
+    /// asked.
+    #[error("the service's answer was lost: it may or may not have done what was asked")]
+    Lost,
     /// The service answered that it refuses, in its own words.
     #[error("{message}")]
     Refused {

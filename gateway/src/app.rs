@@ -176,10 +176,7 @@ impl Gateway {
     ) -> Result<(Self, Writers), StartError> {
         let (bus, presence, roster) = (&backends.bus, &backends.presence, &backends.roster);
         let metrics = settings::metrics(config)?;
-        let tracing = Arc::new(settings::tracing(config, node)?);
-        if let Some(spans) = tracing.collector() {
-            metrics.register_spans(spans).map_err(|error| StartError::Other(error.to_string()))?;
-        }
+        let tracing = settings::tracing(config, node, &metrics)?;
         let (feeds, acknowledgements) = history(config, backends, &metrics);
         let rules = Arc::new(settings::rules(config));
         let has_presence = rules.namespaces.any_presence();
@@ -211,6 +208,7 @@ impl Gateway {
             rules: Arc::clone(&rules),
             hub: Arc::clone(&hub),
             bus: Arc::clone(bus),
+            services: settings::services(config, bus, &metrics)?,
             verifier: Arc::clone(&verifier),
             wheel: Arc::new(Wheel::new()),
             directory,

@@ -28,6 +28,7 @@ mod register;
 mod rest;
 mod roster;
 mod sabotage;
+mod services;
 mod socket;
 mod socketio;
 mod telemetry;

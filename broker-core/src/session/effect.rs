@@ -272,6 +272,8 @@ impl From<RequestError> for Failure {
             RequestError::NoService => ErrorCode::NoService,
             RequestError::Timeout => ErrorCode::ServiceTimeout,
             RequestError::Unavailable => ErrorCode::Unavailable,
+            RequestError::Overloaded => ErrorCode::Overloaded,
+            RequestError::Lost => ErrorCode::Unknown,
             RequestError::Refused { .. } => ErrorCode::ServiceRefused,
         };
         Self::new(code, error.to_string())

@@ -1,11 +1,12 @@
 //! From configuration to what each part goes by.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
 use broker_core::{
     NodeId,
     access::SERVER_NAMESPACES,
     name::PRESENCE_NAMESPACE,
+    ports::Bus,
     session::{Limits, Rules},
 };
 use broker_protocol::socketio::Namespace;
@@ -20,6 +21,7 @@ use crate::{
     dialect::{Form, Framing},
     directory::LeaseTimes,
     profile::{Profile, WebSocketMount},
+    services::Services,
     socketio::{Echo, ForwardLimits, Forwarder, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
@@ -37,7 +39,12 @@ pub(super) fn verifier(config: &Config) -> Result<Arc<Verifier>, StartError> {
     Ok(Arc::new(verifier.map_err(|error| StartError::Auth(error.to_string()))?))
 }
 
-pub(super) fn tracing(config: &Config, node: &NodeId) -> Result<Tracing, StartError> {
+pub(super) fn tracing(
+    config: &Config,
+    node: &NodeId,
+    metrics: &Metrics,
+) -> Result<Arc<Tracing>, StartError> {
+    let failed = |error: &dyn Error| StartError::Other(error.to_string());
     let options = TelemetryOptions {
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
         trace_sample: config.telemetry.trace_sample,
@@ -45,7 +52,11 @@ pub(super) fn tracing(config: &Config, node: &NodeId) -> Result<Tracing, StartEr
         system: if config.nats.url.is_empty() { "fanfare" } else { "nats" },
         node: node.clone(),
     };
-    Tracing::start(&options).map_err(|error| StartError::Other(error.to_string()))
+    let tracing = Tracing::start(&options).map_err(|error| failed(&error))?;
+    if let Some(spans) = tracing.collector() {
+        metrics.register_spans(spans).map_err(|error| failed(&error))?;
+    }
+    Ok(Arc::new(tracing))
 }
 
 pub(super) fn rules(config: &Config) -> Rules {
@@ -63,6 +74,17 @@ pub(super) fn rules(config: &Config) -> Rules {
         },
         anonymous: config.auth.anonymous,
     }
+}
+
+/// What clients can ask, on the bus and over HTTP.
+pub(super) fn services(
+    config: &Config,
+    bus: &Arc<dyn Bus>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Services>, StartError> {
+    let services = Services::new(Arc::clone(bus));
+    let services = services.with_webhooks(&config.webhooks, config.limits.message_bytes, metrics);
+    services.map(Arc::new).map_err(|error| StartError::Other(error.to_string()))
 }
 
 /// A frame may carry several commands, and a message over its limit is to be answered, not to end

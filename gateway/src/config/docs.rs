@@ -12,7 +12,8 @@ use super::{
     key::Key,
     schema::{self, Schema},
     sections::{
-        Raw, access, auth, cluster, history, http, limits, process, session, socketio, websocket,
+        Raw, access, auth, cluster, history, http, limits, process, session, socketio, webhooks,
+        websocket,
     },
 };
 
@@ -95,6 +96,12 @@ pub(super) fn sections() -> Vec<Section> {
         ],
         "history" => vec![section("history", fields::<history::HistoryStorage>())],
         "connect" => vec![section("connect", fields::<access::RawConnect>())],
+        "webhooks" => vec![Section {
+            name: "webhooks",
+            header: "webhooks.NAME",
+            key: "webhooks.any",
+            options: fields::<webhooks::RawWebhook>(),
+        }],
         "limits" => vec![section("limits", fields::<limits::Limits>())],
         "heartbeat" => vec![section("heartbeat", fields::<limits::Heartbeat>())],
         "nats" => vec![section("nats", fields::<cluster::RawNats>())],

@@ -17,7 +17,7 @@ use super::{
     problems::{Checks, ConfigErrors, Problem, problem},
     schema::{self, Schema},
     secret::{KeyHash, Secret},
-    sections::{Raw, access},
+    sections::{Raw, access, webhooks},
 };
 
 /// Names further apart than this are no misspellings of each other.
@@ -229,6 +229,7 @@ fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config
         socketio: raw.socketio,
         auth: raw.auth.resolve(checks),
         namespaces: access::resolve(raw.namespaces, raw.connect, checks),
+        webhooks: webhooks::resolve(raw.webhooks, checks),
         history: raw.history,
         limits: raw.limits,
         heartbeat: raw.heartbeat,

@@ -24,7 +24,7 @@ use broker_backends::Histories;
 use broker_core::{History, Namespace, access::Namespaces, history::Queue};
 pub(crate) use env::Environment;
 pub(crate) use load::{Loaded, Sources};
-pub(crate) use secret::Secret;
+pub(crate) use secret::{Secret, SigningKey};
 pub(crate) use sections::{
     auth::{Algorithm, ApiKeyEntry, Auth, Claims, Key, Scope},
     cluster::{Nats, Presence, Redis},
@@ -34,6 +34,7 @@ pub(crate) use sections::{
     process::{LogFormat, Telemetry, Testing},
     session::Session,
     socketio::{SocketIo, SpaceName},
+    webhooks::Webhook,
     websocket::WebSocket,
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     /// Who may do what, and what the server subscribes connections to.
     pub(crate) namespaces: Namespaces,
+    /// Services that are asked over HTTP.
+    pub(crate) webhooks: Vec<Webhook>,
     /// How messages with history are stored.
     pub(crate) history: HistoryStorage,
     /// What one connection may use.
@@ -142,6 +145,9 @@ impl Config {
                      with `openssl rand -base64 32`",
                 );
             }
+        }
+        for webhook in &self.webhooks {
+            webhook.unheard(&self.namespaces).for_each(|text| warn(&text));
         }
         if let Some(bug) = self.sabotage {
             warn(&format!("THIS GATEWAY IS SABOTAGED ({bug}): it breaks its promises on purpose"));

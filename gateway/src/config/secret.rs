@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -119,5 +122,41 @@ impl std::str::FromStr for KeyHash {
                 .map_err(|_| KeyHashError)?;
         }
         Ok(Self(hash))
+    }
+}
+
+/// A key that requests to a service are signed with, written as Standard Webhooks have it:
+/// `whsec_` and base64.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SigningKey(Vec<u8>);
+
+impl SigningKey {
+    /// The key itself, for the one place that uses it.
+    #[must_use]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+/// Why text is no signing key.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "write `whsec_` and 24 to 64 bytes in base64: \
+     `echo whsec_$(openssl rand -base64 32)` makes a secret"
+)]
+pub(crate) struct SigningKeyError;
+
+impl std::str::FromStr for SigningKey {
+    type Err = SigningKeyError;
+
+    fn from_str(text: &str) -> Result<Self, SigningKeyError> {
+        let bytes = text.strip_prefix("whsec_").and_then(|text| BASE64_STANDARD.decode(text).ok());
+        bytes.filter(|bytes| (24..=64).contains(&bytes.len())).map(Self).ok_or(SigningKeyError)
     }
 }

@@ -11,6 +11,8 @@ use toml::Value;
 
 use super::{problems::ConfigErrors, schema::Schema, *};
 
+mod webhooks;
+
 /// A file for one test, gone after it.
 struct File {
     directory: tempfile::TempDir,

@@ -291,7 +291,7 @@ impl Conversation {
 
     fn call(&mut self, op: OpId, mut request: ServiceRequest) {
         let span = self.deps.tracing.request(&mut request);
-        let answer = self.deps.bus.request(request);
+        let answer = self.deps.services.ask(request);
         self.wait_for(
             async move {
                 let outcome = answer.await;

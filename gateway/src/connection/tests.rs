@@ -117,6 +117,7 @@ async fn deps() -> Arc<Deps> {
         }),
         hub,
         asks: Arc::new(Asks::new(Arc::clone(&metrics))),
+        services: Arc::new(Services::new(Arc::clone(&bus))),
         bus,
         verifier: Arc::new(Verifier::new(&Config::dev().auth).unwrap()),
         wheel: Arc::new(Wheel::new()),

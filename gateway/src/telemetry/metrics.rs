@@ -8,6 +8,7 @@ mod history;
 mod presence;
 mod retained;
 mod sessions;
+mod webhooks;
 
 use std::{
     cell::RefCell,
@@ -30,6 +31,8 @@ pub(crate) use presence::PresenceMetrics;
 pub(crate) use retained::Load;
 use retained::RetainedMetrics;
 use sessions::SessionMetrics;
+pub(crate) use webhooks::Asked;
+use webhooks::WebhookMetrics;
 
 /// Upper bounds in seconds; 0.25 and 1 are the bounds of the objectives.
 const LATENCY_BUCKETS: [f64; 13] =
@@ -67,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) history: HistoryMetrics,
     pub(crate) sessions: SessionMetrics,
     pub(crate) forwarding: ForwardingMetrics,
+    pub(crate) webhooks: WebhookMetrics,
     slow_clients: IntCounter,
     canary: IntGauge,
     canary_latency: Histogram,
@@ -137,6 +141,7 @@ impl Metrics {
             history: HistoryMetrics::new(&make)?,
             sessions: SessionMetrics::new(&make)?,
             forwarding: ForwardingMetrics::new(&make)?,
+            webhooks: WebhookMetrics::new(&make)?,
             slow_clients: make.counter("slow_client_disconnects_total", "Connections closed because their queue was full.")?,
             canary: make.gauge("canary_up", "Whether the last canary message came back through bus and fan-out.")?,
             canary_latency: make.histogram("canary_latency_seconds", "How long the canary message took.")?,

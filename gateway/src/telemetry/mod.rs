@@ -4,5 +4,5 @@ pub(crate) mod logs;
 mod metrics;
 pub(crate) mod trace;
 
-pub(crate) use metrics::{Load, Metrics};
+pub(crate) use metrics::{Asked, Load, Metrics};
 pub(crate) use trace::{ActiveSpan, Publication, Source, TelemetryOptions, Tracing};

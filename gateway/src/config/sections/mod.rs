@@ -12,6 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod session;
 pub(crate) mod socketio;
+pub(crate) mod webhooks;
 pub(crate) mod websocket;
 
 use schemars::JsonSchema;
@@ -27,6 +28,7 @@ pub(crate) struct Raw {
     pub(crate) auth: auth::RawAuth,
     pub(crate) namespaces: access::RawNamespaces,
     pub(crate) connect: access::RawConnect,
+    pub(crate) webhooks: webhooks::RawWebhooks,
     pub(crate) history: history::HistoryStorage,
     pub(crate) limits: limits::Limits,
     pub(crate) heartbeat: limits::Heartbeat,
