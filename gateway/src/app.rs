@@ -239,7 +239,8 @@ impl Gateway {
         let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
         let admission = Arc::new(settings::admission(config, deps));
         let forwarder = api.door.as_ref().map(|_| settings::forwarder(config, &api, &admission));
-        let socketio = settings::socketio((config, profiles), &admission, forwarder.as_ref(), node);
+        let socketio =
+            settings::socketio((config, profiles), &admission, forwarder.as_ref(), node)?;
         let writers = Writers { directory: writer, members };
         Ok((Self { admission, socketio, forwarder, api, probes, metrics, tracing }, writers))
     }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{api, config::AllowedOrigins, connection::Admission};
+use crate::{api, config::AllowedOrigins, connection::Admission, problem::Problem};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue =
@@ -22,30 +22,47 @@ const CREDENTIALS: HeaderValue = HeaderValue::from_static("true");
 /// What pages may read beside the body.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
 
-/// The same as [`guard`] for what pages may ask of the API; the rest of it is for servers.
+/// For what pages may ask of the API; the rest of it is for servers.
 pub(crate) async fn guard_api(
-    admission: State<Arc<Admission>>,
+    State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
 ) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    if path.is_some_and(|path| api::FOR_PAGES.contains(&path.as_str())) {
-        return guard(admission, request, next).await;
+    if !path.is_some_and(|path| api::FOR_PAGES.contains(&path.as_str())) {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let_in(&admission, request, next).await.unwrap_or_else(|problem| {
+        admission.deps.metrics.http_request(problem.status.as_u16());
+        turn_away(problem)
+    })
 }
 
-/// Turns away what pages of foreign origins ask, and lets others read what is answered.
+/// For what pages load.
+pub(crate) async fn guard_scripts(
+    State(admission): State<Arc<Admission>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let_in(&admission, request, next).await.unwrap_or_else(turn_away)
+}
+
+/// For the ways in.
 pub(crate) async fn guard(
     State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    if let Err(problem) = admission.check_origin(request.headers()) {
+    let_in(&admission, request, next).await.unwrap_or_else(|problem| {
         admission.deps.metrics.handshake(problem.code);
-        return vary(problem.into_response());
-    }
+        turn_away(problem)
+    })
+}
+
+/// Lets pages read what is answered, but for those of foreign origins, which are not answered.
+async fn let_in(admission: &Admission, request: Request, next: Next) -> Result<Response, Problem> {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    admission.check_origin(request.headers())?;
     let preflight = request.method() == Method::OPTIONS;
     // Pages of all origins may ask, but not with what a browser keeps for one of them.
     let trusted = admission.origins != AllowedOrigins::All;
@@ -61,7 +78,11 @@ pub(crate) async fn guard(
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, CREDENTIALS);
         }
     }
-    vary(response)
+    Ok(vary(response))
+}
+
+fn turn_away(problem: Problem) -> Response {
+    vary(problem.into_response())
 }
 
 fn preflight_answer() -> Response {

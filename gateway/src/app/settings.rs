@@ -22,7 +22,7 @@ use crate::{
     directory::LeaseTimes,
     profile::{Profile, WebSocketMount},
     services::Services,
-    socketio::{Echo, ForwardLimits, Forwarder, Mount, Site},
+    socketio::{Bundle, Echo, ForwardLimits, Forwarder, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
@@ -127,7 +127,11 @@ pub(super) fn socketio(
     admission: &Arc<Admission>,
     forwarder: Option<&Arc<Forwarder>>,
     node: &NodeId,
-) -> Vec<Arc<Mount>> {
+) -> Result<Vec<Arc<Mount>>, StartError> {
+    let bundle = config.socketio.client_bundle.as_deref().map(Bundle::load).transpose();
+    let bundle =
+        bundle.map_err(|error| StartError::Other(format!("socketio.client_bundle: {error}")))?;
+    let bundle = Arc::new(bundle.unwrap_or_default());
     let deps = &admission.deps;
     let limits = Limits { ping_interval: Duration::MAX, ..deps.rules.limits.clone() };
     let rules = Arc::new(Rules { limits, ..(*deps.rules).clone() });
@@ -135,9 +139,9 @@ pub(super) fn socketio(
     let mount = |site| {
         let (admission, deps) = (Arc::clone(admission), Arc::clone(&deps));
         let mount = Mount::new(admission, deps, config.socketio.clone(), site, node);
-        Arc::new(mount.with_forwarder(forwarder.cloned()))
+        Arc::new(mount.with_bundle(&bundle).with_forwarder(forwarder.cloned()))
     };
-    sites(config, profiles).into_iter().map(mount).collect()
+    Ok(sites(config, profiles).into_iter().map(mount).collect())
 }
 
 /// Whether there is anywhere that Socket.IO is served.

@@ -61,14 +61,17 @@ enum Refusal {
 pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
     let mut all = Router::new();
     for mount in mounts {
-        let mut router = Router::new();
-        for path in &mount.paths {
-            let path = path.trim_end_matches('/');
-            router = router.route(path, any(serve)).route(&format!("{path}/"), any(serve));
+        let (mut router, mut scripts) = (Router::new(), Router::new());
+        for path in mount.paths() {
+            router = router.route(&path, any(serve)).route(&format!("{path}/"), any(serve));
+            scripts = scripts.merge(mount.bundle.router(&path));
         }
         let limit = DefaultBodyLimit::max(mount.options.max_payload);
-        let cors = middleware::from_fn_with_state(Arc::clone(&mount.admission), cors::guard);
+        let admission = || Arc::clone(&mount.admission);
+        let cors = middleware::from_fn_with_state(admission(), cors::guard);
         all = all.merge(router.layer(limit).layer(cors).with_state(Arc::clone(mount)));
+        let cors = middleware::from_fn_with_state(admission(), cors::guard_scripts);
+        all = all.merge(scripts.layer(cors));
     }
     all
 }

@@ -6,7 +6,9 @@
 //! 3. [`events`]: what a client's packets say.
 //! 4. [`polled`] and [`upgrade`]: sessions over HTTP long polling, and their way to WebSocket;
 //!    [`sid`]: by which name they are found. [`forward`]: those that are at another gateway.
+//! 5. [`bundle`]: the client's own script, for pages.
 
+mod bundle;
 mod engine;
 mod events;
 mod forward;
@@ -27,6 +29,7 @@ use crate::{
     dialect::{Form, Framing, Space},
     profile::Face,
 };
+pub(crate) use bundle::Bundle;
 pub(crate) use forward::{Forwarder, Limits as ForwardLimits, door};
 pub(crate) use http::router;
 use polled::Polled;
@@ -40,6 +43,7 @@ pub(crate) struct Mount {
     deps: Arc<Deps>,
     options: Options,
     paths: Vec<String>,
+    bundle: Arc<Bundle>,
     /// Whether messages come back as they are, below Socket.IO.
     echo: bool,
     framings: HashMap<(Namespace, Parser), Arc<Framing>>,
@@ -103,8 +107,8 @@ impl Mount {
             }
         }
         let (owner, polled) = (Owner::of(node), Arc::new(DashMap::new()));
-        let (echo, forwarder) = (echo == Echo::Messages, None);
-        Self { admission, deps, options, paths, echo, framings, owner, forwarder, polled }
+        let (echo, forwarder, bundle) = (echo == Echo::Messages, None, Arc::default());
+        Self { admission, deps, options, paths, bundle, echo, framings, owner, forwarder, polled }
     }
 
     /// Where clients connect, without a slash at the end.
@@ -115,6 +119,11 @@ impl Mount {
     /// Who serves clients here.
     fn faces(&self) -> impl Iterator<Item = &Face> {
         self.framings.values().map(|framing| &*framing.face)
+    }
+
+    /// The same, with scripts for pages.
+    pub(crate) fn with_bundle(self, bundle: &Arc<Bundle>) -> Self {
+        Self { bundle: Arc::clone(bundle), ..self }
     }
 
     /// The same, in a cluster.

@@ -1,6 +1,6 @@
 //! `[socketio]`
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use broker_protocol::socketio::Namespace;
 use schemars::JsonSchema;
@@ -38,6 +38,11 @@ pub(crate) struct SocketIo {
     #[serde(with = "text::size")]
     #[schemars(with = "String")]
     pub(crate) max_payload: usize,
+    /// Directory with the client for browsers, such as `node_modules/socket.io-client/dist`, read
+    /// at the start: `socket.io.js`, `socket.io.min.js`, `socket.io.esm.min.js`,
+    /// `socket.io.msgpack.min.js` and their `.map` are served below each path, as Socket.IO's own
+    /// server has them there. Without it, pages load the client from elsewhere.
+    pub(crate) client_bundle: Option<PathBuf>,
 }
 
 /// A namespace's name.
@@ -56,6 +61,7 @@ impl Default for SocketIo {
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),
             max_payload: 1_000_000,
+            client_bundle: None,
         }
     }
 }
@@ -81,6 +87,13 @@ impl SocketIo {
                 let text = "a path starts with `/`, and is more than that";
                 checks.fail(&format!("socketio.paths[{index}]"), text);
             }
+        }
+        if let Some(directory) = &self.client_bundle
+            && !directory.join("socket.io.js").is_file()
+        {
+            let text =
+                "there is no file socket.io.js: give the directory `dist` of socket.io-client";
+            checks.fail("socketio.client_bundle", text);
         }
         checks.positive("socketio.ping_interval", self.ping_interval);
         checks.positive("socketio.ping_timeout", self.ping_timeout);
