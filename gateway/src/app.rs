@@ -1,6 +1,7 @@
 //! The composition root: the only place that sees everything. It builds, spawns and drains.
 
 mod internal;
+mod paths;
 mod servers;
 mod settings;
 mod signals;

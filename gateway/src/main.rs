@@ -75,7 +75,8 @@ async fn run_gateway(config: Config, profiles: &[Profile]) -> Exit {
     {
         return cli::fail(&error.to_string(), Exit::Config);
     }
-    for warning in config.warnings() {
+    let of_profiles = profiles.iter().flat_map(Profile::warnings);
+    for warning in config.warnings().into_iter().chain(of_profiles) {
         tracing::warn!("{warning}");
     }
     let announced = config.clone();

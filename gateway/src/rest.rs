@@ -35,8 +35,8 @@ const SHOWN: usize = 200;
 
 /// A path has two meanings.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("two profiles, or a profile and the gateway itself, serve {0}")]
-pub(crate) struct Taken(String);
+#[error("{0} has two meanings: the gateway itself answers there, or two profiles do")]
+pub(crate) struct Taken(pub(crate) String);
 
 /// What serves one kind of request.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use axum::{Router, middleware, response::Response};
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Gateway, StartError, Started, internal::Internal, settings};
+use super::{Gateway, StartError, Started, internal::Internal, paths, settings};
 use crate::{
     api,
     config::Config,
@@ -55,10 +55,10 @@ impl Listeners {
         internal: Option<Internal>,
     ) -> Result<Servers, StartError> {
         let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
-        let mounts = settings::mounts(config, profiles)?;
-        let taken =
-            mounts.paths().cloned().chain(gateway.socketio.iter().flat_map(|it| it.paths()));
-        let rest = rest::router(&gateway.api, profiles, &taken.collect())?;
+        let mut mounts = settings::mounts(config, profiles)?;
+        let socketio = gateway.socketio.iter().flat_map(|mount| mount.paths());
+        let taken = paths::settle(&mut mounts, socketio)?;
+        let rest = rest::router(&gateway.api, profiles, &taken)?;
         let rest = rest.map(|router| counted(router, &gateway.metrics));
         let mut public = connection::router(&gateway.admission, &mounts)
             .merge(fallback::router(&gateway.admission, &gateway.api))

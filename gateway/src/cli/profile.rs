@@ -13,7 +13,12 @@ pub(super) fn check(files: &[PathBuf]) -> Exit {
     let mut exit = Exit::Success;
     for file in files {
         let told = match read(file) {
-            Ok(profile) => output::print(&format!("{} is good\n{profile}", file.display())),
+            Ok(profile) => {
+                for warning in profile.warnings() {
+                    output::complain(&format!("warning: {warning}"));
+                }
+                output::print(&format!("{} is good\n{profile}", file.display()))
+            }
             Err(errors) => {
                 output::complain(&errors.to_string());
                 Exit::Config

@@ -42,6 +42,16 @@ impl<T> JsonSchema for Text<T> {
     }
 }
 
+/// What to write in place of what is no path.
+pub(crate) const WANTED_PATH: &str =
+    "write a path such as \"/ws\", of letters, digits and - . _ ~ /";
+
+/// Whether clients can be served at this path: no router takes any of it for a variable.
+pub(crate) fn is_path(path: &str) -> bool {
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
+    path.starts_with('/') && plain && !path.contains("//")
+}
+
 /// Whether a URL names the host that asks, so that nobody in between can listen.
 pub(crate) fn is_this_host(url: &Url) -> bool {
     match url.host() {

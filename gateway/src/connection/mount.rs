@@ -61,6 +61,14 @@ impl Mounts {
         }
     }
 
+    /// Leaves the native dialect at a path to somebody else.
+    pub(crate) fn remove_native(&mut self, path: &str) {
+        if let Some(mount) = self.0.get_mut(path) {
+            mount.native = false;
+        }
+        self.0.retain(|_, mount| mount.native || mount.envelope.is_some());
+    }
+
     pub(crate) fn paths(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
@@ -223,5 +231,7 @@ mod tests {
         mounts.add_envelope("/", &framing()).unwrap();
         assert!(mounts.add_envelope("/ws", &framing()).is_err());
         assert_eq!(mounts.paths().collect::<Vec<_>>(), ["/", "/ws"]);
+        mounts.remove_native("/");
+        assert_eq!(mounts.paths().collect::<Vec<_>>(), ["/", "/ws"], "an envelope is left");
     }
 }

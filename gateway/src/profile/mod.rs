@@ -32,7 +32,7 @@ pub(crate) use face::Face;
 pub(crate) use outgoing::Outgoing;
 pub(crate) use rate::Rate;
 pub(crate) use raw::Caller;
-pub(crate) use rest::{Rest, RestRequest};
+pub(crate) use rest::{Rest, RestRequest, is_own_path};
 pub(crate) use step::{Action, Call, Read, Snapshot};
 pub(crate) use template::RenderError;
 pub(crate) use verb::{Ack, Context, Failure, Reaction};
@@ -127,6 +127,23 @@ impl Profile {
     #[must_use]
     pub(crate) fn config(&self) -> &Layers {
         &self.config
+    }
+
+    /// What is allowed but probably not meant.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mounted = |face: &Arc<Face>| {
+            let of_socketio = self.socketio.iter().flat_map(|mount| mount.namespaces.values());
+            let mut mounted =
+                of_socketio.chain(self.websocket.iter().flat_map(|mount| &mount.envelope));
+            mounted.any(|mounted| Arc::ptr_eq(mounted, face))
+        };
+        let idle = self.faces.values().filter(|face| !mounted(face));
+        idle.map(|face| {
+            let name = &face.name;
+            format!("nobody comes to faces.{name}: name it in a [[socketio]] or [[websocket]]")
+        })
+        .collect()
     }
 
     fn compile(layers: &Layers) -> Result<Self, ConfigErrors> {

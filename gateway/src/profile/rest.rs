@@ -16,6 +16,16 @@ use super::{
 /// The methods that a request can have.
 pub(super) const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
 
+/// Paths of the gateway itself, with all below them.
+const OWN: [&str; 6] = ["/v1", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics"];
+
+/// Whether a path is the gateway's own, so that nothing else can be there.
+pub(crate) fn is_own_path(path: &str) -> bool {
+    OWN.iter().any(|own| {
+        path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// An HTTP request that a profile answers.
 #[derive(Debug)]
 pub(crate) struct Rest {

@@ -107,8 +107,8 @@ impl Http {
             checks.fail("http.listen", "give at least one address, such as \"0.0.0.0:8080\"");
         }
         for (index, path) in self.paths.iter().enumerate() {
-            if !path.starts_with('/') {
-                checks.fail(&format!("http.paths[{index}]"), "a path starts with `/`");
+            if !text::is_path(path) {
+                checks.fail(&format!("http.paths[{index}]"), text::WANTED_PATH);
             }
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {

@@ -83,9 +83,8 @@ impl From<SpaceName> for String {
 impl SocketIo {
     pub(in crate::config) fn check(&self, checks: &mut Checks<'_>) {
         for (index, path) in self.paths.iter().enumerate() {
-            if !path.starts_with('/') || path == "/" {
-                let text = "a path starts with `/`, and is more than that";
-                checks.fail(&format!("socketio.paths[{index}]"), text);
+            if !text::is_path(path) || path == "/" {
+                checks.fail(&format!("socketio.paths[{index}]"), text::WANTED_PATH);
             }
         }
         if let Some(directory) = &self.client_bundle

@@ -18,9 +18,10 @@ use std::{
 use super::{
     Profile, SocketIoMount, WebSocketMount,
     face::Face,
+    is_own_path,
     raw::{Dialect, RawProfile, RawSocketIo, RawWebSocket},
 };
-use crate::config::{key::Key, layers::Layers, problems::Checks};
+use crate::config::{key::Key, layers::Layers, problems::Checks, text};
 
 /// Compiles a profile; what is wrong goes to `checks`, and what it has then is of no use.
 pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) -> Profile {
@@ -37,9 +38,10 @@ pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) 
     let faces: BTreeMap<_, _> = faces.collect();
     let key = root.entry("socketio");
     let socketio = raw.socketio.into_iter().enumerate();
-    let socketio = socketio
+    let socketio: Vec<SocketIoMount> = socketio
         .map(|(index, mount)| compiler.socketio(&key.element(index), mount, &faces))
         .collect();
+    compiler.one_mount_for_each_path(&key, &socketio);
     let key = root.entry("websocket");
     let websocket = raw.websocket.into_iter().enumerate();
     let websocket: Vec<_> = websocket
@@ -80,6 +82,21 @@ impl Compiler<'_, '_> {
             }
         }
         SocketIoMount { paths: self.paths(&key.entry("paths"), raw.paths), namespaces }
+    }
+
+    fn one_mount_for_each_path(&mut self, key: &Key, mounts: &[SocketIoMount]) {
+        let mut known = BTreeSet::new();
+        for (index, mount) in mounts.iter().enumerate() {
+            let key = key.element(index).entry("paths");
+            for path in &mount.paths {
+                if path == "/" {
+                    self.fail(&key, "Socket.IO needs a path of its own, such as \"/socket.io\"");
+                }
+                if !known.insert(path) {
+                    self.fail(&key, format!("an entry before serves {path} already"));
+                }
+            }
+        }
     }
 
     fn websocket(
@@ -137,9 +154,11 @@ impl Compiler<'_, '_> {
         let mut paths = BTreeSet::new();
         for (index, path) in raw.into_iter().enumerate() {
             let key = key.element(index);
-            let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b));
-            if !path.starts_with('/') || !plain || path.contains("//") {
-                self.fail(&key, "write a path such as \"/ws\", of letters, digits and - . _ ~ /");
+            if !text::is_path(&path) {
+                self.fail(&key, text::WANTED_PATH);
+            }
+            if is_own_path(&path) {
+                self.fail(&key, "the gateway itself answers there: choose another path");
             }
             let path = if path == "/" { path } else { path.trim_end_matches('/').to_owned() };
             if !paths.insert(path) {

@@ -8,12 +8,9 @@ use crate::{
     profile::{
         pattern::variable,
         raw::{Caller, RawRest, RawStep},
-        rest::{METHODS, Rest, route},
+        rest::{METHODS, Rest, is_own_path, route},
     },
 };
-
-/// Paths of the gateway itself, with all below them.
-const OWN: [&str; 6] = ["/v1", "/docs", "/openapi.json", "/healthz", "/readyz", "/metrics"];
 
 impl Compiler<'_, '_> {
     pub(super) fn rests(&mut self, key: &Key, raw: Vec<RawRest>) -> Vec<Arc<Rest>> {
@@ -73,7 +70,7 @@ impl Compiler<'_, '_> {
     /// The names of the variables of a path.
     fn path(&mut self, key: &Key, path: &str, vars: &Vars) -> Vec<String> {
         let mut names = Vec::new();
-        if OWN.iter().any(|own| path == *own || path.starts_with(&format!("{own}/"))) {
+        if is_own_path(path) {
             self.fail(key, "the gateway itself answers there: choose another path");
         }
         let Some(segments) = path.strip_prefix('/') else {

@@ -32,6 +32,9 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
         ("[[socketio]]\npaths = ['/a']\nnamespaces = { '/' = 'f' }", 3, "[faces.f]"),
         ("[[socketio]]\npaths = ['a']\nnamespaces = {}", 2, "write a path such as"),
         ("[[websocket]]\npaths = ['/a', '/a/']", 2, "there already"),
+        ("[[websocket]]\npaths = ['/v1/sse']", 2, "the gateway itself answers"),
+        ("[[socketio]]\npaths = ['/']", 2, "a path of its own"),
+        ("[[socketio]]\npaths = ['/a']\n[[socketio]]\npaths = ['/a/']", 4, "serves /a already"),
         ("[[websocket]]\npaths = ['/a']\ndialect = 'morse'", 3, "native"),
         ("[[faces.f.outgoing]]\nchannel = 'a:{data}'\nemit = 'e'", 2, "choose another name"),
         ("[[faces.f.outgoing]]\nchannel = 'a:*'\nemit = 'e'\ndata = '{{ user }}'", 4, "no `user`"),
@@ -74,6 +77,15 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
 fn all_mistakes_are_shown_at_once() {
     let found = problems("[faces.f.verbs.go]\nrate = 'x'\nack = '{{ a }}'\nextra = 1");
     assert_eq!(found.lines().count(), 3, "{found}");
+}
+
+#[test]
+fn a_face_that_nobody_comes_to_is_told() {
+    let mounted = "[[socketio]]\npaths = ['/a']\nnamespaces = { '/' = 'f' }\n[faces.f]\n";
+    let warnings = |text: &str| Profile::parse(text, "p.toml").unwrap().warnings();
+    assert_eq!(warnings(mounted), [""; 0]);
+    let warnings = warnings(&format!("{mounted}[faces.g]\n"));
+    assert!(warnings.len() == 1 && warnings[0].contains("faces.g"), "{warnings:?}");
 }
 
 #[test]
