@@ -2,7 +2,7 @@
 
 mod members;
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use crate::{
     code::ErrorCode,
@@ -14,11 +14,13 @@ use crate::{
     },
 };
 
-/// What a verified token says of its bearer.
+/// What a verified token, or whatever stands in its place, says of its bearer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The authenticated subject; `None` for an anonymous connection.
+    /// The authenticated subject; `None` for an anonymous connection, and for one with a key.
     pub user: Option<UserId>,
+    /// The name of the API key that the bearer has shown, in place of being a user.
+    pub key: Option<Arc<str>>,
     /// The roles.
     pub roles: Vec<Role>,
     /// Further claims, where the configuration asks for them, as text.
@@ -27,6 +29,14 @@ pub struct Identity {
     pub grants: Vec<(Action, Interest)>,
     /// When the token stops being valid.
     pub expires: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Whether the bearer has shown anything at all.
+    #[must_use]
+    pub const fn is_authenticated(&self) -> bool {
+        self.user.is_some() || self.key.is_some()
+    }
 }
 
 /// An operation that the rules of a namespace decide on.
@@ -106,7 +116,7 @@ impl Denied {
 pub enum Term {
     /// Everyone who is connected, with or without a token.
     Anyone,
-    /// Everyone with a valid token.
+    /// Everyone with a valid token or API key.
     Authenticated,
     /// Everyone with the role.
     Role(Role),
@@ -229,7 +239,7 @@ impl Term {
     fn holds(&self, identity: &Identity, action: Action, interest: &Interest) -> bool {
         match self {
             Self::Anyone => true,
-            Self::Authenticated => identity.user.is_some(),
+            Self::Authenticated => identity.is_authenticated(),
             Self::Role(role) => identity.roles.contains(role),
             Self::User(value) => {
                 identity.user.as_ref().is_some_and(|user| value.equals(user.as_str(), interest))

@@ -26,7 +26,7 @@ fn alice() -> Identity {
             (Action::Wildcard, pattern("room:*")),
             (Action::Publish, channel("room:7")),
         ],
-        expires: None,
+        ..Identity::default()
     }
 }
 
@@ -69,6 +69,18 @@ fn an_anonymous_connection_has_only_anyone() {
         let verdict = namespaces.authorize(&Identity::default(), Action::Publish, &channel("a:x"));
         assert_eq!(verdict.is_ok(), allowed, "{term}");
     }
+}
+
+#[test]
+fn who_has_a_key_is_authenticated_but_no_user() {
+    let kiosk = Identity { key: Some("kiosk".into()), ..Identity::default() };
+    for (term, allowed) in [("anyone", true), ("authenticated", true), ("user:{1}", false)] {
+        let rules = NamespaceRules { publish: rule(&[term]), ..NamespaceRules::default() };
+        let namespaces = Namespaces { fallback: Some(rules), ..Namespaces::default() };
+        let verdict = namespaces.authorize(&kiosk, Action::Publish, &channel("a:kiosk"));
+        assert_eq!(verdict.is_ok(), allowed, "{term}");
+    }
+    assert!(Namespaces::default().channels_on_connect(&kiosk).is_empty());
 }
 
 #[test]

@@ -105,6 +105,7 @@ pub async fn one_of_many_is_new<K>((store, _): &Fixture<K>) {
 fn session(key: u8, user: &str) -> KeptSession {
     let identity = Identity {
         user: Some(user.parse().expect("a user")),
+        key: Some("kiosk \"1\"".into()),
         roles: vec!["staff".parse().expect("a role")],
         claims: [("tenant".to_owned(), vec!["a \"b\"".to_owned()])].into(),
         grants: vec![

@@ -32,6 +32,7 @@ pub(super) fn identity(
 ) -> Result<Identity, ClaimError> {
     Ok(Identity {
         user: Some(user(claims, &names.user)?),
+        key: None,
         roles: roles(claims, &names.role)?,
         claims: kept(claims, &names.keep),
         grants: grants(claims, &names.grants)?,

@@ -40,7 +40,7 @@ pub(super) fn is_plain(term: &Term) -> bool {
 fn holds(term: &Term, identity: &Identity) -> bool {
     match term {
         Term::Anyone => true,
-        Term::Authenticated => identity.user.is_some(),
+        Term::Authenticated => identity.is_authenticated(),
         Term::Role(role) => identity.roles.contains(role),
         Term::User(Value::Text(user)) => {
             identity.user.as_ref().is_some_and(|held| held.as_str() == user)

@@ -15,6 +15,8 @@ struct SessionRecord {
     origin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     roles: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -51,6 +53,7 @@ pub(in super::super) fn write_session(session: &KeptSession) -> String {
         connection: connection.to_string(),
         origin: origin.to_string(),
         user: identity.user.as_ref().map(ToString::to_string),
+        key: identity.key.as_deref().map(str::to_owned),
         roles: identity.roles.iter().map(ToString::to_string).collect(),
         claims: identity.claims.clone(),
         grants: identity.grants.iter().map(write_grant).collect(),
@@ -67,6 +70,7 @@ pub(in super::super) fn read_session(key: SessionKey, json: &[u8]) -> Option<Kep
     let record: SessionRecord = read(std::str::from_utf8(json).ok()?)?;
     let identity = Identity {
         user: record.user.map(|user| user.parse()).transpose().ok()?,
+        key: record.key.map(Into::into),
         roles: record.roles.iter().map(|role| role.parse()).collect::<Result<_, _>>().ok()?,
         claims: record.claims,
         grants: record.grants.iter().map(read_grant).collect::<Option<_>>()?,
@@ -127,6 +131,7 @@ mod tests {
             origin: ConnectionId(8),
             identity: Arc::new(Identity {
                 user: Some("ann".parse().unwrap()),
+                key: None,
                 roles: vec!["staff".parse().unwrap()],
                 claims: [("tenant".to_owned(), vec!["a".to_owned()])].into(),
                 grants: vec![
