@@ -7,6 +7,8 @@ import urllib.request
 
 ADMIN_KEY = "test-admin-key"
 PUBLISH_KEY = "test-publish-key"
+# Of e2e/profiles.toml: for clients, which then have the role "kiosk".
+CLIENT_KEY = "test-client-key"
 
 
 @dataclasses.dataclass

@@ -8,6 +8,8 @@ use crate::{access::Identity, id::ConnectionId};
 
 /// Under which a session is kept: the SHA-256 of the secret that resumes it.
 ///
+/// A ticket is kept in the same way, as a session that no connection has had yet.
+///
 /// Who reads the store cannot resume anything. Nothing is compared when a secret is looked up, so
 /// there is no comparison whose time could tell something.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from api import ADMIN_KEY, PUBLISH_KEY, Api, http
+from api import CLIENT_KEY, PUBLISH_KEY, Api, http
 from application import ProfileGateway, jwt_of
 from harness import wait_until
 
@@ -73,12 +73,11 @@ def test_s0_5_more_configurations_than_are_queued_for_a_client(processes, applic
 
 
 JWT = jwt_of(userId="alice", role="user")
-NO_KEYS = pytest.mark.xfail(strict=True, reason="no Socket.IO client is let in by an API key yet: auth.api_key")
 WAYS_IN = [
     pytest.param({"token": JWT}, {}, id="auth.token"),
     pytest.param({}, {"query": {"token": JWT}}, id="query.token"),
-    pytest.param({"apiKey": ADMIN_KEY}, {}, id="auth.apiKey", marks=NO_KEYS),
-    pytest.param({}, {"query": {"apiKey": ADMIN_KEY}}, id="query.apiKey", marks=NO_KEYS),
+    pytest.param({"apiKey": CLIENT_KEY}, {}, id="auth.apiKey"),
+    pytest.param({}, {"query": {"apiKey": CLIENT_KEY}}, id="query.apiKey"),
 ]
 
 
@@ -97,7 +96,25 @@ def test_s0_2_s0_13_who_is_connected(served, application, unique):
     assert (listed["id"], listed["user"], listed["user_agent"]) == (client.welcome["clientId"], unique, "config-app/1.0")
 
 
-NOT_LET_IN = {"no token": {}, "no jwt": {"token": "x"}, "expired": {"token": EXPIRED}, "no key": {"apiKey": "x"}}
+def test_s0_2_a_key_has_its_roles_and_no_user(served, application, unique):
+    """Of each gateway, the client with the key; a token counts before the key."""
+    keyed = [welcomed(start(application, gateway, {"apiKey": CLIENT_KEY})) for gateway in served.gateways]
+    both = welcomed(start(application, served.first, {"token": jwt_of(userId=unique), "apiKey": CLIENT_KEY}))
+    for channel in f"user:{unique}", "role:kiosk":
+        served.publish(channel, {"screen": "Auth", "config": AUTH}, "config_update")
+    assert [client.event("config_update")["type"] for client in [*keyed, both]] == ["role_update"] * len(keyed) + [
+        "targeted_update"
+    ]
+
+
+NOT_LET_IN = {
+    "no token": {},
+    "no jwt": {"token": "x"},
+    "expired": {"token": EXPIRED},
+    "no key": {"apiKey": "x"},
+    "key not for clients": {"apiKey": PUBLISH_KEY},
+    "no ticket": {"ticket": "x"},
+}
 
 
 @pytest.mark.parametrize("auth", NOT_LET_IN.values(), ids=NOT_LET_IN)

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from api import ADMIN_KEY, PUBLISH_KEY, Api, http
+from client import Client
 from conftest import processes_in
 from harness import TOP, Gateway, token, wait_until
 
@@ -193,6 +194,19 @@ def test_connections_are_listed_and_ended(enterprise, connect):
     assert "left the company" in enterprise.log.read_text()
     enterprise.answer("POST", "/api/ws/disconnect/eve")
     wait_until(lambda: connections() == [], "they are gone from the directory")
+
+
+def test_a_user_connects_by_the_url_that_a_service_got(enterprise):
+    assert enterprise.problem("POST", "/api/ws/connect", {"userId": "ann"}, key=PUBLISH_KEY) == (403, "forbidden")
+    assert enterprise.problem("POST", "/api/ws/connect", {})[0] == 400
+    answer = enterprise.answer("POST", "/api/ws/connect", {"userId": "ann"})
+    assert answer.keys() == {"wsUrl", "userId", "timestamp"}
+    assert answer["userId"] == "ann" and is_now(answer["timestamp"])
+    assert answer["wsUrl"].startswith(f"{enterprise.websocket_url}?ticket=fft_")
+    with Client(answer["wsUrl"]) as client:
+        client.expect("connected", user="ann")
+    with Client(answer["wsUrl"]) as client:
+        client.expect("error", code="token_expired")
 
 
 def test_the_figures_of_the_application(enterprise):

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use crate::{
     api::{self, Door, Turns},
     asks::Asks,
-    auth::ApiKeys,
     backends,
     canary::{self, Verdict},
     cli::Exit,
@@ -28,6 +27,7 @@ use crate::{
     keeper::Keeper,
     probes::Probes,
     profile::Profile,
+    public_url::PublicUrl,
     queue::Acknowledgements,
     register, rest,
     roster::{self, Tools},
@@ -185,7 +185,7 @@ impl Gateway {
         let hub =
             Hub::new(Arc::clone(bus), config.nats.linger).with_feeds(feeds).with_register(register);
         let hub = Arc::new(hub.with_retained(retained(config)));
-        let verifier = settings::verifier(config)?;
+        let authenticator = settings::authenticator(config, backends, &metrics)?;
         let verdict = Arc::<Verdict>::default();
         let members = notes.and_then(|notes| {
             let tools = Tools {
@@ -210,7 +210,7 @@ impl Gateway {
             hub: Arc::clone(&hub),
             bus: Arc::clone(bus),
             services: settings::services(config, bus, &metrics)?,
-            verifier: Arc::clone(&verifier),
+            authenticator: authenticator.clone(),
             wheel: Arc::new(Wheel::new()),
             directory,
             roster: Arc::clone(roster),
@@ -231,8 +231,8 @@ impl Gateway {
             turns: Turns::default(),
             hub: Arc::clone(&hub),
             rules,
-            api_keys: Arc::new(ApiKeys::new(&config.auth.api_keys)),
-            verifier,
+            authenticator,
+            public_url: PublicUrl::new(&config.http),
             tracing: Arc::clone(&tracing),
             door,
             node: node.clone(),
@@ -263,8 +263,8 @@ impl Gateway {
             Arc::clone(&self.metrics),
             self.api.node.clone(),
         ));
-        background
-            .spawn(owned(Arc::clone(&deps.verifier), async |verifier| verifier.keep_fresh().await));
+        let verifier = Arc::clone(&deps.authenticator.verifier);
+        background.spawn(owned(verifier, async |verifier| verifier.keep_fresh().await));
         background.spawn(owned(Arc::clone(&deps.keeper), async |keeper| keeper.run().await));
         background.spawn(owned(Arc::clone(&deps.wheel), async |wheel| wheel.turn().await));
         background.spawn(owned(Arc::clone(&deps.hub), async |hub| hub.tidy().await));

@@ -23,6 +23,7 @@ mod outbox;
 mod probes;
 mod problem;
 mod profile;
+mod public_url;
 mod queue;
 mod register;
 mod rest;

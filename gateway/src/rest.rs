@@ -25,7 +25,6 @@ use tracing::Instrument as _;
 use crate::{
     api::{self, Asked, Asker, Payload},
     clock,
-    config::Scope,
     problem::Problem,
     profile::{Action, Caller, Context, Profile, Read, Rest, RestRequest},
 };
@@ -111,6 +110,7 @@ impl Served {
         let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
         let Query(query) =
             query.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+        let ws_url = self.api.public_url.websocket(request.headers(), request.uri());
         let trace = request.headers().get("traceparent").and_then(|text| text.to_str().ok());
         let asked = Asked { deps: &self.api, by: &asker, trace: trace.map(Into::into) };
         let body = body(request).await?;
@@ -120,7 +120,8 @@ impl Served {
             Asker::Service(_) => &nobody,
         };
         let context = Context { connection: "", identity, now: clock::wall() };
-        let request = RestRequest { path: &path, query: &query, body: body.as_ref() };
+        let (body, ws_url) = (body.as_ref(), ws_url.as_deref());
+        let request = RestRequest { path: &path, query: &query, body, ws_url };
         let reaction = self
             .rest
             .evaluate(&context, request)
@@ -136,9 +137,8 @@ impl Served {
         Ok(response(answer))
     }
 
-    /// Who asks: figures and what concerns users' connections are for operators.
     async fn asker(&self, headers: &HeaderMap) -> Result<Asker, Problem> {
-        let scope = if self.rest.only_publishes() { Scope::Publish } else { Scope::Admin };
+        let scope = self.rest.scope();
         match self.rest.caller {
             Caller::Service => Asker::service(&self.api, headers, scope),
             Caller::Client => Asker::client_or_service(&self.api, headers, scope).await,
@@ -180,6 +180,7 @@ async fn act(asked: &Asked<'_>, action: Action) -> Result<Option<(&'static str, 
             tracing::info!(%user, reason, by = ?asked.by, "the connections of a user were ended");
             Ok(Some(("disconnected", data)))
         }
+        Action::Ticket(user) => Ok(Some(("ticket", asked.ticket(user).await?))),
         // No profile is read that has one of these in a request.
         Action::Join(_)
         | Action::Leave(_)

@@ -142,21 +142,53 @@ pub struct ServiceCall {
     pub trace: Option<Arc<str>>,
 }
 
-/// A bearer token, not yet verified. Never shown, not even in debug output.
+/// What a client shows to prove who it is, not yet verified. Never shown, not even in debug output.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct Token {
+    kind: TokenKind,
+    text: String,
+}
+
+/// What a [`Token`] was presented as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A bearer token, or whatever else was put in its place.
+    Bearer,
+    /// A ticket, and nothing else.
+    Ticket,
+    /// An API key, and nothing else.
+    ApiKey,
+}
 
 impl Token {
-    /// Wraps what a client sent.
+    /// Wraps what a client sent as its token.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self { kind: TokenKind::Bearer, text }
+    }
+
+    /// Wraps what a client sent as its ticket.
+    #[must_use]
+    pub fn ticket(text: String) -> Self {
+        Self { kind: TokenKind::Ticket, text }
+    }
+
+    /// Wraps what a client sent as its API key.
+    #[must_use]
+    pub fn api_key(text: String) -> Self {
+        Self { kind: TokenKind::ApiKey, text }
+    }
+
+    /// What it was presented as.
+    #[must_use]
+    pub const fn kind(&self) -> TokenKind {
+        self.kind
     }
 
     /// The secret itself, for its verification.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 

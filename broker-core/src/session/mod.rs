@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use command::{Acks, Command, Publish, Request, Resumption, ServiceCall, Token};
+pub use command::{Acks, Command, Publish, Request, Resumption, ServiceCall, Token, TokenKind};
 pub use effect::{Connected, Effect, Failure, OpId, Outgoing, Reply, RequestId};
 pub use present::{MembersQuery, Present};
 pub use rules::{Limits, Now, Rules};

@@ -13,7 +13,7 @@ use super::{
     connections::{self, CloseQuery, ConnectionsQuery},
     history::{self, MessagesQuery, Reader},
     publish::{self, Command, Draft, Ids},
-    queue, stats,
+    queue, stats, tickets,
 };
 use crate::{problem::Problem, telemetry::Source};
 
@@ -95,6 +95,14 @@ impl Asked<'_> {
     pub(crate) async fn connections(&self, user: &UserId) -> Result<Data, Problem> {
         let query = ConnectionsQuery { user: Some(user.to_string()), cursor: None, limit: None };
         Ok(json(&connections::list(self.deps, query).await?))
+    }
+
+    /// A ticket with which the user can connect once.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub(crate) async fn ticket(&self, user: UserId) -> Result<Data, Problem> {
+        Ok(json(&tickets::make_for(self.deps, user).await?))
     }
 
     /// Ends the connections of a user, who should not come back by itself.

@@ -26,6 +26,10 @@ pub(super) struct Publisher {
     pub(super) key_id: String,
 }
 
+/// A service that may let users connect.
+#[derive(Debug)]
+pub(super) struct Issuer;
+
 /// An operator.
 #[derive(Debug)]
 pub(super) struct Admin;
@@ -64,8 +68,9 @@ impl Asker {
                 Err(Problem::new(ErrorCode::Unauthorized, text)
                     .with_header(header::WWW_AUTHENTICATE, ANONYMOUS))
             }
-            Some(text) if is_token(text) && deps.api_keys.find(text).is_none() => {
-                let identity = deps.verifier.verify(&Token::new(text.to_owned())).await;
+            Some(text) if is_token(text) && deps.authenticator.api_keys.find(text).is_none() => {
+                let identity =
+                    deps.authenticator.verifier.verify(&Token::new(text.to_owned())).await;
                 identity.map(Self::Client).map_err(refused)
             }
             Some(_) => Self::service(deps, headers, scope),
@@ -79,6 +84,14 @@ impl FromRequestParts<Arc<Deps>> for Publisher {
     async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
         let key_id = authorize(deps, &parts.headers, Scope::Publish)?;
         Ok(Self { key_id: key_id.to_owned() })
+    }
+}
+
+impl FromRequestParts<Arc<Deps>> for Issuer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, deps: &Arc<Deps>) -> Result<Self, Problem> {
+        authorize(deps, &parts.headers, Scope::Tickets).map(|_| Self)
     }
 }
 
@@ -122,7 +135,7 @@ fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'
         return Err(Problem::new(ErrorCode::Unauthorized, text)
             .with_header(header::WWW_AUTHENTICATE, ANONYMOUS));
     };
-    let Some(key) = deps.api_keys.find(presented) else {
+    let Some(key) = deps.authenticator.api_keys.find(presented) else {
         return Err(Problem::new(ErrorCode::Unauthorized, "this API key is not known")
             .with_header(header::WWW_AUTHENTICATE, UNKNOWN));
     };
@@ -132,6 +145,12 @@ fn authorize<'a>(deps: &'a Deps, headers: &HeaderMap, scope: Scope) -> Result<&'
     let (needed, challenge) = match scope {
         Scope::Publish => {
             ("publish", r#"Bearer realm="fanfare", error="insufficient_scope", scope="publish""#)
+        }
+        Scope::Tickets => {
+            ("tickets", r#"Bearer realm="fanfare", error="insufficient_scope", scope="tickets""#)
+        }
+        Scope::Connect => {
+            ("connect", r#"Bearer realm="fanfare", error="insufficient_scope", scope="connect""#)
         }
         Scope::Admin => {
             ("admin", r#"Bearer realm="fanfare", error="insufficient_scope", scope="admin""#)

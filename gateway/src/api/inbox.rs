@@ -24,7 +24,7 @@ use super::{
     peers::{self, Ask},
     publish::{self, Ids},
     queue::{self, PeekQuery},
-    snapshot, stats,
+    snapshot, stats, tickets,
 };
 use crate::{
     problem::{ErrorBody, Problem},
@@ -131,6 +131,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &Bytes) -> Result<Bytes, 
             reply(connections::find(deps, &id)).await
         }
         "ask" => reply(ask::ask_over_nats(deps, body)).await,
+        "ticket" => reply(tickets::make(deps, body)).await,
         "disconnect" => disconnect(deps, read(body)?).await,
         "stats" => {
             let Nothing {} = read(body)?;
@@ -150,7 +151,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &Bytes) -> Result<Bytes, 
         }
         other => {
             let text = format!(
-                "there is no operation `{other}`: publish, messages, snapshot, channels, channel, members, user, connections, connection, ask, disconnect, queue, queue-stats, queue-purge and stats are"
+                "there is no operation `{other}`: publish, messages, snapshot, channels, channel, members, user, connections, connection, ask, ticket, disconnect, queue, queue-stats, queue-purge and stats are"
             );
             Err(Problem::new(ErrorCode::UnknownCommand, text))
         }

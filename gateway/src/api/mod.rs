@@ -4,7 +4,7 @@
 //! 2. [`history`]: what was published before; [`snapshot`]: the newest of many channels; [`queue`]:
 //!    what waits for users who are away.
 //! 3. [`channels`], [`connections`], [`members`], [`stats`]: what goes on in the cluster; [`ask`]:
-//!    what single clients are asked.
+//!    what single clients are asked; [`tickets`]: who may come.
 //! 4. [`peers`]: what gateways ask each other for these; [`door`]: where requests are handed over.
 //! 5. [`routes`] and [`inbox`]: the two ways in; [`caller`]: who may, over HTTP; [`commands`]: what
 //!    clients without WebSocket ask of their connections.
@@ -30,6 +30,7 @@ mod queue;
 mod routes;
 mod snapshot;
 mod stats;
+mod tickets;
 
 use std::{str::FromStr, sync::Arc};
 
@@ -53,10 +54,11 @@ pub(crate) use routes::{FOR_PAGES, Payload, body_bytes, no_method, no_route, rou
 
 use crate::{
     asks::Asks,
-    auth::{ApiKeys, Verifier},
+    auth::Authenticator,
     clock,
     hub::Hub,
     problem::Problem,
+    public_url::PublicUrl,
     telemetry::{Source, Tracing},
 };
 use publish::Publisher;
@@ -88,8 +90,8 @@ pub(crate) struct Deps {
     pub(crate) hub: Arc<Hub>,
     pub(crate) asks: Arc<Asks>,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) api_keys: Arc<ApiKeys>,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) public_url: PublicUrl,
     pub(crate) tracing: Arc<Tracing>,
     /// Where other gateways hand over requests to this one.
     pub(crate) door: Option<Door>,

@@ -27,7 +27,7 @@ use crate::problem::ProblemBody;
     tags(
         (name = "messages", description = "Publishing is for services, with an API key of scope `publish`; \
             reading for operators, with one of scope `admin`, and for clients, with a token."),
-        (name = "cluster", description = "For operators, with an API key of scope `admin`. Answers are \
+        (name = "cluster", description = "For operators, with an API key of scope `admin`, but for tickets. Answers are \
             about the whole cluster; where a part of it could not be asked, `partial` says so."),
     ),
     security(("bearer" = []), ("api_key" = [])),
@@ -132,6 +132,24 @@ pub(super) enum SnapshotErrors<'a> {
     #[response(status = 422, content_type = "application/problem+json")]
     NoSnapshot(ProblemBody<'a>),
     /// The log is away (`unavailable`).
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody<'a>),
+}
+
+/// What can go wrong with making a ticket.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum TicketErrors<'a> {
+    /// The request is not of its form (`bad_request`, `invalid_name`).
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody<'a>),
+    /// No API key, or an unknown one (`unauthorized`).
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(ProblemBody<'a>),
+    /// The API key lacks the scope (`forbidden`).
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemBody<'a>),
+    /// The store is away, or has no room (`unavailable`).
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody<'a>),
 }

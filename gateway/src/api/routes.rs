@@ -35,6 +35,7 @@ use super::{
     queue::{self, PeekQuery, PurgedBody, QueueBody, QueueStatsBody},
     snapshot::{self, SnapshotBody, SnapshotQuery},
     stats::{self, StatsBody},
+    tickets,
 };
 use crate::{problem::Problem, telemetry::Source};
 
@@ -86,6 +87,7 @@ fn documented() -> OpenApiRouter<Arc<Deps>> {
         .routes(routes!(find_connection, close_connection))
         .routes(routes!(ask::ask_client))
         .routes(routes!(close_user))
+        .routes(routes!(tickets::make_ticket))
         .routes(routes!(find_user))
         .routes(routes!(read_stats))
         .routes(routes!(read_queue_stats))
@@ -420,7 +422,7 @@ fn answer(body: &impl Serialize) -> Response {
 }
 
 /// An answer that no cache may keep.
-fn unstored(body: &impl Serialize) -> Response {
+pub(super) fn unstored(body: &impl Serialize) -> Response {
     let cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     (cache, answer(body)).into_response()
 }

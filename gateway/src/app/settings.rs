@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
+use broker_backends::Backends;
 use broker_core::{
     NodeId,
     access::SERVER_NAMESPACES,
@@ -15,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::StartError;
 use crate::{
     api,
-    auth::Verifier,
+    auth::Authenticator,
     config::{Config, SocketIo, SpaceName},
     connection::{Admission, Deps, Mounts, TwoFaces, WireLimits},
     dialect::{Form, Framing},
@@ -34,9 +35,14 @@ pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
     Ok(Arc::new(metrics))
 }
 
-pub(super) fn verifier(config: &Config) -> Result<Arc<Verifier>, StartError> {
-    let verifier = Verifier::new(&config.auth);
-    Ok(Arc::new(verifier.map_err(|error| StartError::Auth(error.to_string()))?))
+pub(super) fn authenticator(
+    config: &Config,
+    backends: &Backends,
+    metrics: &Arc<Metrics>,
+) -> Result<Authenticator, StartError> {
+    let (store, metrics) = (Arc::clone(&backends.sessions), Arc::clone(metrics));
+    Authenticator::new(&config.auth, store, metrics)
+        .map_err(|error| StartError::Auth(error.to_string()))
 }
 
 pub(super) fn tracing(

@@ -1,5 +1,8 @@
-//! API keys: how services say who they are.
+//! API keys: how services say who they are, and clients that are no user's.
 
+use std::sync::Arc;
+
+use broker_core::{ErrorCode, Identity, Role, session::Failure};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{ApiKeyEntry, Scope, secret::KeyHash};
@@ -8,9 +11,11 @@ use crate::config::{ApiKeyEntry, Scope, secret::KeyHash};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiKey {
     /// Its name in logs.
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     /// What it may do.
     pub(crate) scopes: Vec<Scope>,
+    /// Which roles clients have that connect with it.
+    pub(crate) roles: Vec<Role>,
 }
 
 impl ApiKey {
@@ -28,7 +33,8 @@ impl ApiKeys {
     /// Those of the configuration.
     pub(crate) fn new(entries: &[ApiKeyEntry]) -> Self {
         let key = |entry: &ApiKeyEntry| {
-            (entry.hash, ApiKey { id: entry.id.clone(), scopes: entry.scopes.clone() })
+            let ApiKeyEntry { id, hash, scopes, roles } = entry.clone();
+            (hash, ApiKey { id: id.into(), scopes, roles })
         };
         Self(entries.iter().map(key).collect())
     }
@@ -44,6 +50,22 @@ impl ApiKeys {
         }
         self.0.get(found as usize).map(|(_, key)| key)
     }
+
+    /// Who a client is that connects with this key: no user, but with the key's roles.
+    ///
+    /// # Errors
+    /// The key is not known, or not for clients.
+    pub(crate) fn client(&self, presented: &str) -> Result<Identity, Failure> {
+        let Some(key) = self.find(presented) else {
+            return Err(Failure::new(ErrorCode::Unauthorized, "this API key is not known"));
+        };
+        if !key.may(Scope::Connect) {
+            let text = format!("the API key `{}` lacks the scope `connect`", key.id);
+            return Err(Failure::new(ErrorCode::Forbidden, text));
+        }
+        let (id, roles) = (Arc::clone(&key.id), key.roles.clone());
+        Ok(Identity { key: Some(id), roles, ..Identity::default() })
+    }
 }
 
 #[cfg(test)]
@@ -58,10 +80,11 @@ mod tests {
             id: format!("service-{index}"),
             hash: KeyHash::of(key.reveal()),
             scopes: vec![Scope::Publish],
+            roles: Vec::new(),
         };
         let known = ApiKeys::new(&keys.iter().enumerate().map(entry).collect::<Vec<_>>());
         assert!(keys[0].reveal().starts_with("ffk_") && keys[0].reveal().len() == 47);
-        assert_eq!(known.find(keys[1].reveal()).unwrap().id, "service-1");
+        assert_eq!(&*known.find(keys[1].reveal()).unwrap().id, "service-1");
         for wrong in ["", "ffk_", &keys[1].reveal()[..46], Secret::api_key().reveal()] {
             assert_eq!(known.find(wrong), None);
         }
@@ -70,10 +93,27 @@ mod tests {
 
     #[test]
     fn admin_may_do_everything() {
-        let key = |scopes: &[Scope]| ApiKey { id: String::new(), scopes: scopes.to_vec() };
+        let key =
+            |scopes: &[Scope]| ApiKey { id: "".into(), scopes: scopes.to_vec(), roles: Vec::new() };
         assert!(key(&[Scope::Admin]).may(Scope::Publish));
         assert!(key(&[Scope::Publish]).may(Scope::Publish));
         assert!(!key(&[Scope::Publish]).may(Scope::Admin));
         assert!(!key(&[]).may(Scope::Publish));
+    }
+
+    #[test]
+    fn a_client_has_the_roles_of_its_key_and_is_no_user() {
+        let entry = |key: &str, scope| ApiKeyEntry {
+            id: key.to_owned(),
+            hash: KeyHash::of(key),
+            scopes: vec![scope],
+            roles: vec!["kiosk".parse().unwrap()],
+        };
+        let keys = ApiKeys::new(&[entry("good", Scope::Connect), entry("other", Scope::Publish)]);
+        let identity = keys.client("good").unwrap();
+        assert_eq!((&identity.user, identity.key.as_deref()), (&None, Some("good")));
+        assert_eq!(identity.roles, ["kiosk".parse().unwrap()]);
+        assert_eq!(keys.client("other").unwrap_err().code, ErrorCode::Forbidden);
+        assert_eq!(keys.client("unknown").unwrap_err().code, ErrorCode::Unauthorized);
     }
 }

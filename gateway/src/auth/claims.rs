@@ -9,7 +9,7 @@ use crate::config::Claims;
 
 /// Why a token with a good signature is refused. The texts name claims, never values.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ClaimError {
+pub(crate) enum ClaimError {
     #[error("the token names no user: it needs the claim `{0}`")]
     NoUser(String),
     #[error("the token's claim `{0}` must be text")]
@@ -81,11 +81,15 @@ fn roles(claims: &Map<String, Value>, names: &[String]) -> Result<Vec<Role>, Cla
 }
 
 fn kept(claims: &Map<String, Value>, names: &[String]) -> BTreeMap<String, Vec<String>> {
-    let texts = |value: &Value| match value {
-        Value::Array(list) => list.iter().filter_map(scalar).collect(),
-        single => scalar(single).into_iter().collect::<Vec<_>>(),
-    };
     names.iter().filter_map(|name| Some((name.clone(), texts(claims.get(name)?)))).collect()
+}
+
+/// The claim's values, as text.
+pub(crate) fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::Array(list) => list.iter().filter_map(scalar).collect(),
+        single => scalar(single).into_iter().collect(),
+    }
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -98,10 +102,15 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 fn grants(claims: &Map<String, Value>, name: &str) -> Result<Vec<(Action, Interest)>, ClaimError> {
+    match claims.get(name).filter(|value| !value.is_null()) {
+        Some(value) => granted(value, name),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What an object of lists grants; `name` is what errors call it.
+pub(crate) fn granted(value: &Value, name: &str) -> Result<Vec<(Action, Interest)>, ClaimError> {
     let wrong = || ClaimError::Grants(name.to_owned());
-    let Some(value) = claims.get(name).filter(|value| !value.is_null()) else {
-        return Ok(Vec::new());
-    };
     let mut grants = Vec::new();
     for (action, names) in value.as_object().ok_or_else(wrong)? {
         let action = match action.as_str() {

@@ -12,8 +12,8 @@ use super::{
     key::Key,
     schema::{self, Schema},
     sections::{
-        Raw, access, auth, cluster, history, http, limits, process, session, socketio, webhooks,
-        websocket,
+        Raw, access, auth, cluster, history, http, limits, process, session, socketio, tickets,
+        webhooks, websocket,
     },
 };
 
@@ -73,6 +73,7 @@ pub(super) fn sections() -> Vec<Section> {
         "auth" => vec![
             section("auth", fields::<auth::RawAuth>()),
             section("auth.claims", fields::<auth::Claims>()),
+            section("auth.tickets", fields::<tickets::Tickets>()),
         ],
         "namespaces" => vec![
             Section {

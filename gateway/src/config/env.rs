@@ -116,7 +116,7 @@ fn api_keys(text: &str) -> Value {
         Value::Table(Table::from_iter([
             ("id".to_owned(), format!("env-{}", index + 1).into()),
             ("hash".to_owned(), KeyHash::of(key).to_string().into()),
-            ("scopes".to_owned(), vec!["publish"].into()),
+            ("scopes".to_owned(), vec!["publish", "connect"].into()),
         ]))
     };
     Value::Array(keys.map(entry).collect())

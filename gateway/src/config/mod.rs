@@ -29,11 +29,12 @@ pub(crate) use sections::{
     auth::{Algorithm, ApiKeyEntry, Auth, Claims, Key, Scope},
     cluster::{Nats, Presence, Redis},
     history::HistoryStorage,
-    http::{AllowedOrigins, HostPort, Http},
+    http::{AllowedOrigins, HostPort, Http, WebUrl},
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
     session::Session,
     socketio::{SocketIo, SpaceName},
+    tickets::{MAX_TTL as MAX_TICKET_TTL, Tickets},
     webhooks::Webhook,
     websocket::WebSocket,
 };

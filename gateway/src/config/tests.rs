@@ -255,7 +255,7 @@ fn well_known_variables_work_and_give_way_to_the_full_names() {
     let listen: Vec<String> = config.http.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["0.0.0.0:5002", "[::1]:5002"]);
     assert_eq!(config.auth.api_keys[1].hash, secret::KeyHash::of("ffk_two"));
-    assert_eq!(config.auth.api_keys[1].scopes, [Scope::Publish]);
+    assert_eq!(config.auth.api_keys[1].scopes, [Scope::Publish, Scope::Connect]);
 
     let env = Environment::from([
         ("ALLOWED_ORIGINS", "https://a.example"),

@@ -31,7 +31,8 @@ impl Credentials {
         let query = query.map(|Query(query)| query).unwrap_or_default();
         let query = if admission.query_token { query } else { HashMap::new() };
         let mut given: Vec<(Input, Token)> = Vec::new();
-        for input in faces.flat_map(|face| &face.auth.token) {
+        let inputs = faces.flat_map(|face| face.auth.token.iter().chain(&face.auth.api_key));
+        for input in inputs {
             let text = match input {
                 Input::Auth(_) => None,
                 Input::Query(name) => query.get(name).cloned(),
@@ -45,41 +46,55 @@ impl Credentials {
         Self { token, given }
     }
 
-    /// By which the client is shown a face: from the first place that this names and that holds
-    /// one, or as it is given to the native protocol. `auth` is what the client said of itself.
+    /// By which the client is shown a face: a ticket, or a token from the first place that this
+    /// names and that holds one, or what is given to the native protocol, or an API key. `auth` is
+    /// what the client said of itself.
     pub(crate) fn token(&self, face: &Face, auth: Option<&JsonText>) -> Option<Token> {
         let said = said(auth);
-        let found = face.auth.token.iter().find_map(|input| match input {
-            Input::Auth(name) => text_in(&said, name),
-            other => {
-                self.given.iter().find(|(known, _)| known == other).map(|(_, token)| token.clone())
-            }
-        });
-        found.or_else(|| self.token.clone())
+        let first = |places: &[Input]| places.iter().find_map(|input| self.find(input, &said));
+        text_in(&said, "ticket")
+            .map(Token::ticket)
+            .or_else(|| first(&face.auth.token).map(Token::new))
+            .or_else(|| self.token.clone())
+            .or_else(|| first(&face.auth.api_key).map(Token::api_key))
+    }
+
+    fn find(&self, input: &Input, said: &Said) -> Option<String> {
+        if let Input::Auth(name) = input {
+            return text_in(said, name);
+        }
+        let (_, given) = self.given.iter().find(|(known, _)| known == input)?;
+        Some(given.reveal().to_owned())
     }
 }
 
 /// What a client said of itself, by name.
-pub(super) type Said = HashMap<String, Value>;
+type Said = HashMap<String, Value>;
 
 /// What is no object says nothing.
-pub(super) fn said(auth: Option<&JsonText>) -> Said {
+fn said(auth: Option<&JsonText>) -> Said {
     auth.and_then(|auth| serde_json::from_slice(auth.as_bytes()).ok()).unwrap_or_default()
 }
 
-/// The token in the first place that the face names and that holds one.
-pub(super) fn token_said(face: &Face, said: &Said) -> Option<Token> {
-    face.auth.token.iter().find_map(|input| match input {
-        Input::Auth(name) => text_in(said, name),
-        Input::Query(_) | Input::Header(_) => None,
-    })
+/// The same, for a client that says it in a message, behind its request: from the places that the
+/// face names, or from `token`.
+pub(super) fn token_said(face: &Face, auth: Option<&JsonText>) -> Option<Token> {
+    let said = said(auth);
+    let first = |places: &[Input]| {
+        places.iter().find_map(|input| match input {
+            Input::Auth(name) => text_in(&said, name),
+            Input::Query(_) | Input::Header(_) => None,
+        })
+    };
+    let token = || first(&face.auth.token).or_else(|| text_in(&said, "token"));
+    text_in(&said, "ticket")
+        .map(Token::ticket)
+        .or_else(|| token().map(Token::new))
+        .or_else(|| first(&face.auth.api_key).map(Token::api_key))
 }
 
-pub(super) fn text_in(said: &Said, name: &str) -> Option<Token> {
-    match said.get(name)? {
-        Value::String(text) => Some(Token::new(text.clone())),
-        _ => None,
-    }
+fn text_in(said: &Said, name: &str) -> Option<String> {
+    said.get(name)?.as_str().map(ToOwned::to_owned)
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

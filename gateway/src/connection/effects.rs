@@ -87,11 +87,13 @@ impl Conversation {
     }
 
     fn verify(&mut self, op: OpId, token: Token) {
-        if let Some(outcome) = self.deps.verifier.verify_now(&token) {
+        if let Some(outcome) = self.deps.authenticator.identify_now(&token) {
             return self.finish(Outcome::Verified(op, outcome));
         }
-        let verifier = Arc::clone(&self.deps.verifier);
-        self.wait_for(async move { Outcome::Verified(op, verifier.verify(&token).await) }.boxed());
+        let deps = Arc::clone(&self.deps);
+        self.wait_for(
+            async move { Outcome::Verified(op, deps.authenticator.identify(&token).await) }.boxed(),
+        );
     }
 
     fn resume(&mut self, op: OpId, secret: Token) {

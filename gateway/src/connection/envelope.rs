@@ -1,16 +1,13 @@
 //! What clients say in envelopes.
 
 use broker_core::{
-    Data, ErrorCode, JsonText,
+    Data, ErrorCode,
     session::{Acks, Token},
 };
 use broker_protocol::envelope::{self, Envelope, Malformed};
 
 use super::{Conversation, credentials};
-use crate::{
-    dialect::{Dialect, ReplyTo, Taken},
-    profile::Face,
-};
+use crate::dialect::{Dialect, ReplyTo, Taken};
 
 /// The event in which a client says who it is, unless it did so with its request.
 const AUTH: &str = "auth";
@@ -54,7 +51,7 @@ impl Conversation {
                 self.take_event(&event, id.map(ReplyTo::Envelope), &args);
             }
             Taken::First(Envelope { id, event, payload }) if &*event == AUTH => {
-                let token = token_in(&faced.framing().face, payload.as_ref());
+                let token = credentials::token_said(&faced.framing().face, payload.as_ref());
                 self.introduce_as(token, id.map(ReplyTo::Envelope));
             }
             Taken::First(Envelope { id, .. }) => {
@@ -69,10 +66,4 @@ impl Conversation {
         let asked = id.map(ReplyTo::Envelope);
         self.say_framed(|framing, out| framing.encode_error(asked.as_ref(), (code, text), out));
     }
-}
-
-/// Where the face looks for it in what clients say of themselves, or in `token`.
-fn token_in(face: &Face, payload: Option<&JsonText>) -> Option<Token> {
-    let said = credentials::said(payload);
-    credentials::token_said(face, &said).or_else(|| credentials::text_in(&said, "token"))
 }

@@ -69,7 +69,10 @@ impl Conversation {
                 Action::Publish(posting) => (Command::Publish(posting.publish), None),
                 Action::Call(call) => (Command::Call(call.request.clone()), Some(call)),
                 // What waits for a user comes by itself; the others are for requests.
-                Action::FlushOffline | Action::Read(_) | Action::Disconnect(..) => continue,
+                Action::FlushOffline
+                | Action::Read(_)
+                | Action::Disconnect(..)
+                | Action::Ticket(_) => continue,
             };
             let Dialect::Faced(faced) = &mut self.dialect else { return };
             let number = faced.calls.wait(event, call);

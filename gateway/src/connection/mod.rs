@@ -40,7 +40,7 @@ pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade_na
 
 use crate::{
     asks::Asks,
-    auth::Verifier,
+    auth::Authenticator,
     clock,
     dialect::{Dialect, Faced, Framing, PROBE},
     directory::Directory,
@@ -78,7 +78,7 @@ pub(crate) struct Deps {
     pub(crate) asks: Arc<Asks>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) services: Arc<Services>,
-    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) authenticator: Authenticator,
     pub(crate) wheel: Arc<Wheel>,
     pub(crate) directory: Directory,
     pub(crate) roster: Arc<dyn Roster>,

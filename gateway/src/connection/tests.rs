@@ -87,6 +87,10 @@ async fn deps() -> Arc<Deps> {
         Arc::clone(&metrics),
         "a".parse().unwrap(),
     );
+    let authenticator = {
+        let (sessions, metrics) = (Arc::clone(&backends.sessions), Arc::clone(&metrics));
+        Authenticator::new(&Config::dev().auth, sessions, metrics).unwrap()
+    };
     let keeper = Keeper::new(
         backends.sessions,
         Arc::clone(&bus),
@@ -119,7 +123,7 @@ async fn deps() -> Arc<Deps> {
         asks: Arc::new(Asks::new(Arc::clone(&metrics))),
         services: Arc::new(Services::new(Arc::clone(&bus))),
         bus,
-        verifier: Arc::new(Verifier::new(&Config::dev().auth).unwrap()),
+        authenticator,
         wheel: Arc::new(Wheel::new()),
         directory,
         roster: backends.roster,

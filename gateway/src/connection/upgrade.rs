@@ -248,17 +248,21 @@ impl Admission {
         Err(Problem::http(StatusCode::FORBIDDEN, "forbidden_origin", detail))
     }
 
-    /// From the `Authorization` header, a `fanfare.token.…` sub-protocol or, where it is allowed,
-    /// the query. Without one, the client sends it in `connect`.
+    /// From the `Authorization` header, a `fanfare.token.…` sub-protocol or the query: a ticket,
+    /// which is of no use once it is in a log, or, where that is allowed, a token. Without one, the
+    /// client sends it in `connect`.
     pub(crate) fn token(&self, headers: &HeaderMap, uri: &Uri) -> Option<Token> {
         let bearer = header_text(headers, header::AUTHORIZATION)
             .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
         let offered = || offers(headers).find_map(|offer| offer.strip_prefix(native::TOKEN_PREFIX));
-        let query = || {
-            let query = uri.query().filter(|_| self.query_token)?;
-            query.split('&').find_map(|pair| pair.strip_prefix("token="))
+        let query = |name| {
+            let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
         };
-        bearer.or_else(offered).or_else(query).map(|text| Token::new(text.trim().to_owned()))
+        let token = bearer.or_else(offered).map(|text| Token::new(text.trim().to_owned()));
+        let ticket = || query("ticket").map(|text| Token::ticket(text.to_owned()));
+        let in_query = || query("token").filter(|_| self.query_token);
+        token.or_else(ticket).or_else(|| in_query().map(|text| Token::new(text.trim().to_owned())))
     }
 }
 

@@ -71,9 +71,9 @@ impl Query {
                 "rewind_time" => time = Some(number("rewind_time", &value)?),
                 "snapshot" => snapshot = flag("snapshot", &value)?,
                 "cursor" => query.cursor = value.into_owned(),
-                // The token is looked for elsewhere, where it is allowed; the other is what pages
-                // add against caches.
-                "token" | "_" => {}
+                // The first two are looked for elsewhere; the other is what pages add against
+                // caches.
+                "token" | "ticket" | "_" => {}
                 other => {
                     return Err(bad(format!(
                         "there is no parameter `{other}`: channel, pattern, rewind, rewind_time, \

@@ -41,7 +41,9 @@ impl FromStr for Input {
 pub(crate) struct Auth {
     /// Where a token may stand; the first that is there counts.
     pub(crate) token: Vec<Input>,
-    /// Who is let in, of those whose token is good.
+    /// Where an API key may stand, for clients that come without a token.
+    pub(crate) api_key: Vec<Input>,
+    /// Who is let in, of those whose token or key is good.
     pub(crate) require: Require,
     /// What a client is told that is not let in; `None` refuses the connection.
     pub(crate) failure: Option<EmissionTemplate>,

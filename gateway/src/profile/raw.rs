@@ -103,7 +103,7 @@ pub(super) struct RawAuth {
     /// payload of an envelope `auth`), `query.NAME` or `header.NAME`; the first that is there
     /// counts.
     pub(super) token: Vec<Text<Input>>,
-    /// Where an API key may stand, likewise. Not supported yet.
+    /// Where an API key may stand, likewise, for clients that come without a token.
     pub(super) api_key: Vec<Text<Input>>,
     /// Who is let in, of those, as in `namespaces.NAME.subscribe`; without it, everyone.
     pub(super) require: Vec<Text<Term>>,
@@ -247,7 +247,7 @@ pub(super) struct RawStep {
     /// End the connections of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disconnect: Option<String>,
-    /// Make a ticket with which a user can connect once. Not supported yet.
+    /// Make a ticket with which a user can connect once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ticket: Option<String>,
     /// The payload.

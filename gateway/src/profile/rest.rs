@@ -12,6 +12,7 @@ use super::{
     template::{RenderError, Scope, Tree, Var},
     verb::{Context, Failure},
 };
+use crate::config;
 
 /// The methods that a request can have.
 pub(super) const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
@@ -50,6 +51,8 @@ pub(crate) struct RestRequest<'a> {
     pub(crate) query: &'a [(String, String)],
     /// The body.
     pub(crate) body: Option<&'a JsonText>,
+    /// Where clients reach WebSockets, without the path.
+    pub(crate) ws_url: Option<&'a str>,
 }
 
 /// What a request comes to.
@@ -76,10 +79,17 @@ impl Rest {
         route(&self.path)
     }
 
-    /// Whether it needs no more than the right to publish.
+    /// What a service needs for it. Figures and what concerns users' connections are for operators.
     #[must_use]
-    pub(crate) fn only_publishes(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step.what, What::Publish(_)))
+    pub(crate) fn scope(&self) -> config::Scope {
+        let all = |wanted: fn(&What) -> bool| self.steps.iter().all(|step| wanted(&step.what));
+        if all(|what| matches!(what, What::Publish(_))) {
+            config::Scope::Publish
+        } else if all(|what| matches!(what, What::Ticket(_))) {
+            config::Scope::Tickets
+        } else {
+            config::Scope::Admin
+        }
     }
 
     /// Decides what is done.
@@ -97,6 +107,9 @@ impl Rest {
         scope.set("query", Var::Value(Value::from_pairs(query)));
         let body = request.body.map(|body| Data::Json(body.clone()));
         scope.set("data", body.as_ref().map_or(Var::value(()), Var::data));
+        if let Some(url) = request.ws_url {
+            scope.set("ws_url", Var::value(url));
+        }
         for (name, value) in self.variables.iter().zip(request.path) {
             scope.set(name.clone(), Var::value(value.as_str()));
         }
@@ -122,7 +135,7 @@ pub(super) fn route(path: &str) -> String {
 
 impl Response {
     /// The answer, with what the actions gave, by name: what was read by
-    /// [`Read::name`](super::step::Read::name), and `disconnected`.
+    /// [`Read::name`](super::step::Read::name), `disconnected` and `ticket`.
     ///
     /// # Errors
     /// The template wants what is not there.

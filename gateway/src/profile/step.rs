@@ -36,6 +36,8 @@ pub(crate) enum Action {
     Read(Read),
     /// End the connections of the user, for this reason.
     Disconnect(UserId, Option<String>),
+    /// Make a ticket for the user.
+    Ticket(UserId),
 }
 
 /// A message that is to be published.
@@ -195,6 +197,7 @@ pub(super) enum What {
     Queue,
     Connections(Text),
     Disconnect(Text, Option<Text>),
+    Ticket(Text),
 }
 
 #[derive(Debug)]
@@ -267,6 +270,7 @@ impl What {
             Self::Queue => Action::Read(Read::Queue),
             Self::Connections(user) => Action::Read(Read::Connections(name(user, scope)?)),
             Self::Disconnect(user, reason) => Action::Disconnect(name(user, scope)?, text(reason)?),
+            Self::Ticket(user) => Action::Ticket(name(user, scope)?),
         })
     }
 }

@@ -75,6 +75,7 @@ impl What {
             Self::Queue => "queue",
             Self::Connections(_) => "connections",
             Self::Disconnect(..) => "disconnect",
+            Self::Ticket(_) => "ticket",
         }
     }
 }

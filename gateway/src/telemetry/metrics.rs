@@ -8,6 +8,7 @@ mod history;
 mod presence;
 mod retained;
 mod sessions;
+mod tickets;
 mod webhooks;
 
 use std::{
@@ -31,6 +32,7 @@ pub(crate) use presence::PresenceMetrics;
 pub(crate) use retained::Load;
 use retained::RetainedMetrics;
 use sessions::SessionMetrics;
+use tickets::TicketMetrics;
 pub(crate) use webhooks::Asked;
 use webhooks::WebhookMetrics;
 
@@ -69,6 +71,7 @@ pub(crate) struct Metrics {
     gaps: IntCounterVec,
     pub(crate) history: HistoryMetrics,
     pub(crate) sessions: SessionMetrics,
+    pub(crate) tickets: TicketMetrics,
     pub(crate) forwarding: ForwardingMetrics,
     pub(crate) webhooks: WebhookMetrics,
     slow_clients: IntCounter,
@@ -140,6 +143,7 @@ impl Metrics {
             )?,
             history: HistoryMetrics::new(&make)?,
             sessions: SessionMetrics::new(&make)?,
+            tickets: TicketMetrics::new(&make)?,
             forwarding: ForwardingMetrics::new(&make)?,
             webhooks: WebhookMetrics::new(&make)?,
             slow_clients: make.counter("slow_client_disconnects_total", "Connections closed because their queue was full.")?,

@@ -180,6 +180,7 @@ async fn the_specification_is_openapi_3_1_and_lists_every_route() {
         "listChannels",
         "listConnections",
         "listMembers",
+        "makeTicket",
         "peekQueue",
         "publish",
         "purgeQueue",

@@ -7,3 +7,4 @@ mod inbox;
 mod members;
 mod publish;
 mod support;
+mod tickets;

@@ -23,15 +23,17 @@ use super::fakes::{NoSocket, TestBus, TestLog, TestStore};
 use crate::{
     api::{Deps, Turns, router},
     asks::Asks,
-    auth::{ApiKeys, Verifier, mint::mint},
+    auth::{Authenticator, mint::mint},
     config::{Algorithm, ApiKeyEntry, Auth, Config, Key, Scope, Secret, secret::KeyHash},
     hub::Hub,
     outbox::Outbox,
+    public_url::PublicUrl,
     telemetry::{Metrics, Tracing},
 };
 
 pub(super) const PUBLISH_KEY: &str = "ffk_publish";
 pub(super) const OTHER_KEY: &str = "ffk_other";
+pub(super) const TICKETS_KEY: &str = "ffk_tickets";
 pub(super) const ADMIN_KEY: &str = "ffk_admin";
 /// Of the namespaces `room` and `user`.
 pub(super) const HISTORY: History = History { size: 5, ttl: Duration::from_secs(60) };
@@ -70,8 +72,8 @@ impl Cluster {
             hub: hub(&bus),
             asks: Arc::new(Asks::new(Arc::new(Metrics::new([]).unwrap()))),
             rules: Arc::new(rules),
-            api_keys: Arc::new(api_keys()),
-            verifier: Arc::new(Verifier::new(&auth()).unwrap()),
+            authenticator: authenticator(&store),
+            public_url: PublicUrl::new(&Config::dev().http),
             tracing: Arc::new(Tracing::disabled()),
             door: None,
             node: node.clone(),
@@ -230,7 +232,12 @@ fn rules() -> Rules {
 }
 
 fn auth() -> Auth {
-    Auth { keys: vec![signing_key()], ..Config::dev().auth }
+    Auth { keys: vec![signing_key()], api_keys: api_keys(), ..Config::dev().auth }
+}
+
+fn authenticator(store: &Arc<TestStore>) -> Authenticator {
+    let (store, metrics) = (Arc::<TestStore>::clone(store), Arc::new(Metrics::new([]).unwrap()));
+    Authenticator::new(&auth(), store, metrics).unwrap()
 }
 
 fn signing_key() -> Key {
@@ -244,17 +251,19 @@ pub(super) fn token(user: &str) -> String {
     mint(&signing_key(), claims, Duration::from_secs(60)).unwrap().reveal().to_owned()
 }
 
-fn api_keys() -> ApiKeys {
+fn api_keys() -> Vec<ApiKeyEntry> {
     let entry = |id: &str, key, scope| ApiKeyEntry {
         id: id.to_owned(),
         hash: KeyHash::of(key),
         scopes: vec![scope],
+        roles: Vec::new(),
     };
-    ApiKeys::new(&[
+    vec![
         entry("service", PUBLISH_KEY, Scope::Publish),
         entry("other", OTHER_KEY, Scope::Publish),
+        entry("issuer", TICKETS_KEY, Scope::Tickets),
         entry("operator", ADMIN_KEY, Scope::Admin),
-    ])
+    ]
 }
 
 pub(super) fn lease(node: &str) -> Lease {

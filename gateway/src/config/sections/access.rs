@@ -26,10 +26,10 @@ pub(crate) type RawNamespaces = BTreeMap<String, RawRules>;
 /// the rules for all namespaces that are not declared; without it, those can be used by nobody.
 ///
 /// A rule is a list of terms, one of which is enough; with an empty list, nobody may. The
-/// terms are `anyone`, `authenticated`, `granted` (the token's own claim, see
-/// `auth.claims.grants`), `role:NAME`, `user:ID`, `user:{1}`, `claim:NAME=VALUE` and
-/// `claim:NAME={1}`, where `{1}` is the channel's segment with that number and the namespace has
-/// number 0. The claim must be listed in `auth.claims.keep`.
+/// terms are `anyone`, `authenticated` (by a token, a ticket or an API key), `granted` (the
+/// token's own claim, see `auth.claims.grants`), `role:NAME`, `user:ID`, `user:{1}`,
+/// `claim:NAME=VALUE` and `claim:NAME={1}`, where `{1}` is the channel's segment with that number
+/// and the namespace has number 0. The claim must be listed in `auth.claims.keep`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawRules {

@@ -2,10 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use broker_core::Role;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::tickets::Tickets;
 use crate::config::{
     problems::Checks,
     secret::{KeyHash, Secret},
@@ -61,10 +63,15 @@ pub(crate) struct RawAuth {
     pub(crate) expiry_warning: Duration,
     /// Which claims of the token say what.
     pub(crate) claims: Claims,
+    /// Tickets with which users connect once.
+    pub(crate) tickets: Tickets,
     /// Keys of services for the HTTP API, as tables `[[auth.api_keys]]`: `id` (for logs), `hash`
     /// (`sha256:` and hex digits; `fanfare api-key generate` makes a key and its hash) and
-    /// `scopes`, of `publish` (send messages, read presence) and `admin` (everything). The
-    /// environment variable `API_KEYS` takes plain keys with commas, for scope `publish`.
+    /// `scopes`, of `publish` (send messages, read presence), `tickets` (let any user connect,
+    /// with any role), `connect` (be a client, without a user, where a profile's `auth.api_key`
+    /// lets it) and `admin` (everything). Clients that connect with the key have its `roles`. The
+    /// environment variable `API_KEYS` takes plain keys with commas, for the scopes `publish` and
+    /// `connect`.
     pub(crate) api_keys: Vec<RawApiKey>,
 }
 
@@ -84,6 +91,7 @@ impl Default for RawAuth {
             require_exp: true,
             expiry_warning: Duration::from_secs(30),
             claims: Claims::default(),
+            tickets: Tickets::default(),
             api_keys: Vec::new(),
         }
     }
@@ -142,6 +150,8 @@ pub(crate) struct RawApiKey {
     pub(crate) id: String,
     pub(crate) hash: Text<KeyHash>,
     pub(crate) scopes: Vec<Scope>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) roles: Vec<Text<Role>>,
 }
 
 /// A signature algorithm of RFC 7518 or RFC 8037.
@@ -176,6 +186,8 @@ impl Algorithm {
 #[schemars(inline)]
 pub(crate) enum Scope {
     Publish,
+    Tickets,
+    Connect,
     Admin,
 }
 
@@ -204,6 +216,8 @@ pub(crate) struct Auth {
     pub(crate) expiry_warning: Duration,
     /// Which claims say what.
     pub(crate) claims: Claims,
+    /// Tickets with which users connect once.
+    pub(crate) tickets: Tickets,
     /// Keys of services.
     pub(crate) api_keys: Vec<ApiKeyEntry>,
 }
@@ -228,6 +242,8 @@ pub(crate) struct ApiKeyEntry {
     pub(crate) hash: KeyHash,
     /// What it is good for.
     pub(crate) scopes: Vec<Scope>,
+    /// Which roles clients have that connect with it.
+    pub(crate) roles: Vec<Role>,
 }
 
 impl RawAuth {
@@ -252,10 +268,10 @@ impl RawAuth {
             checks.fail("auth", "a secret is empty: anybody could sign tokens with it");
         }
         let jwks_url = self.jwks_url.and_then(|url| jwks_url(&url, checks));
-        let api_keys = self
-            .api_keys
-            .into_iter()
-            .map(|key| ApiKeyEntry { id: key.id, hash: key.hash.value, scopes: key.scopes })
+        self.tickets.check(checks);
+        let api_keys = self.api_keys.into_iter().enumerate();
+        let api_keys = api_keys
+            .map(|(index, key)| key.resolve(&format!("auth.api_keys[{index}]"), checks))
             .collect();
         Auth {
             anonymous: self.anonymous,
@@ -269,8 +285,21 @@ impl RawAuth {
             require_exp: self.require_exp,
             expiry_warning: self.expiry_warning,
             claims: self.claims,
+            tickets: self.tickets,
             api_keys,
         }
+    }
+}
+
+impl RawApiKey {
+    fn resolve(self, at: &str, checks: &mut Checks<'_>) -> ApiKeyEntry {
+        let connects = self.scopes.iter().any(|it| matches!(it, Scope::Connect | Scope::Admin));
+        if !self.roles.is_empty() && !connects {
+            let wanted = "roles are those of clients: add the scope `connect`, or leave them out";
+            checks.fail(&format!("{at}.roles"), wanted);
+        }
+        let roles = self.roles.into_iter().map(|role| role.value).collect();
+        ApiKeyEntry { id: self.id, hash: self.hash.value, scopes: self.scopes, roles }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use axum::http::uri::Authority;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::config::{
     problems::Checks,
@@ -43,6 +44,12 @@ pub(crate) struct Http {
     /// other gateways are not on this host.
     #[schemars(with = "Option<String>")]
     pub(crate) internal_advertise: Option<Text<HostPort>>,
+    /// How clients reach the public listeners, such as `"https://push.example.com"`: for profiles
+    /// whose answers name the URL to connect to (`ws_url`). Without it, the host that the request
+    /// for it was sent to counts, and whether the listeners speak TLS: so name it where a proxy
+    /// ends TLS, and where services reach the gateway by another name.
+    #[schemars(with = "Option<String>")]
+    pub(crate) public_url: Option<Text<WebUrl>>,
     /// Paths of the public listeners on which the native WebSocket protocol is spoken.
     pub(crate) paths: Vec<String>,
     /// Web origins whose pages may connect, each as `scheme://host` or `scheme://host:port`,
@@ -82,6 +89,7 @@ impl Default for Http {
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
             internal_listen: None,
             internal_advertise: None,
+            public_url: None,
             paths: vec!["/ws".to_owned(), "/".to_owned()],
             allowed_origins: AllowedOrigins::default(),
             query_token: false,
@@ -147,6 +155,39 @@ impl std::str::FromStr for HostPort {
             Ok(Self(authority))
         } else {
             Err(HostPortError)
+        }
+    }
+}
+
+/// The URL of a web server, without a slash at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WebUrl(String);
+
+/// Why a text is not such a URL.
+#[derive(Debug, thiserror::Error)]
+#[error("write http:// or https:// and a host, such as \"https://push.example.com\"")]
+pub(crate) struct WebUrlError;
+
+impl WebUrl {
+    /// The same for WebSockets.
+    pub(crate) fn websocket(&self) -> String {
+        self.0.replacen("http", "ws", 1)
+    }
+}
+
+impl std::str::FromStr for WebUrl {
+    type Err = WebUrlError;
+
+    fn from_str(text: &str) -> Result<Self, WebUrlError> {
+        let url = Url::parse(text).map_err(|_| WebUrlError)?;
+        let plain = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        if matches!(url.scheme(), "http" | "https") && plain {
+            Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+        } else {
+            Err(WebUrlError)
         }
     }
 }
@@ -285,6 +326,20 @@ mod tests {
         for bad in ["", "10.1.2.3", ":7400", "a:0", "a:b", "u@a:7400", "http://a:7400", "a:7400/x"]
         {
             assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_has_no_more_than_a_host_and_a_path() {
+        for (good, websocket) in [
+            ("https://Push.example.com/", "wss://push.example.com"),
+            ("http://localhost:8080", "ws://localhost:8080"),
+            ("https://example.com/http/push/", "wss://example.com/http/push"),
+        ] {
+            assert_eq!(good.parse::<WebUrl>().unwrap().websocket(), websocket);
+        }
+        for bad in ["", "push.example.com", "wss://a", "https://", "https://u@a", "https://a/?b"] {
+            assert!(bad.parse::<WebUrl>().is_err(), "{bad}");
         }
     }
 

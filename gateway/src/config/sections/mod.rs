@@ -12,6 +12,7 @@ pub(crate) mod limits;
 pub(crate) mod process;
 pub(crate) mod session;
 pub(crate) mod socketio;
+pub(crate) mod tickets;
 pub(crate) mod webhooks;
 pub(crate) mod websocket;
 

@@ -42,13 +42,10 @@ impl Compiler<'_, '_> {
     }
 
     fn auth(&mut self, key: &Key, raw: RawAuth) -> Auth {
-        if !raw.api_key.is_empty() {
-            let wanted = "API keys of clients are not supported yet: leave this out";
-            self.fail(&key.entry("api_key"), wanted);
-        }
         let vars = Vars::times().and(&["error"]);
         Auth {
             token: raw.token.into_iter().map(|input| input.value).collect(),
+            api_key: raw.api_key.into_iter().map(|input| input.value).collect(),
             require: self.require(&key.entry("require"), raw.require),
             failure: raw
                 .failure

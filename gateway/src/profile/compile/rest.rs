@@ -106,6 +106,7 @@ fn results(steps: &[RawStep]) -> Vec<&'static str> {
             (step.queue.is_some(), "queue"),
             (step.connections.is_some(), "connections"),
             (step.disconnect.is_some(), "disconnected"),
+            (step.ticket.is_some(), "ticket"),
         ];
         results.extend(given.iter().filter(|(given, _)| *given).map(|(_, name)| *name));
     }

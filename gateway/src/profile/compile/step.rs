@@ -113,11 +113,7 @@ impl Compiler<'_, '_> {
                 let reason = self.optional_text(&key.entry("reason"), raw.reason.as_deref(), vars);
                 What::Disconnect(self.text(&key.entry(kind), &raw.disconnect?, vars)?, reason)
             }
-            _ => {
-                let wanted = "tickets are not supported yet: leave this out";
-                self.fail(&key.entry(kind), wanted);
-                return None;
-            }
+            _ => What::Ticket(self.text(&key.entry(kind), &raw.ticket?, vars)?),
         };
         Some(Step { when, what })
     }

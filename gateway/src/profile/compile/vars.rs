@@ -37,7 +37,7 @@ impl Vars {
     /// Of an HTTP request.
     #[must_use]
     pub(super) fn rest() -> Self {
-        Self::times().and(&["user", "role", "roles", "claims", "query", "data"])
+        Self::times().and(&["user", "role", "roles", "claims", "query", "data", "ws_url"])
     }
 
     /// These and others.

@@ -103,6 +103,7 @@ pub(super) fn short(actions: &[Action]) -> Vec<String> {
         Action::FlushOffline => "flush".to_owned(),
         Action::Read(read) => format!("{read:?}"),
         Action::Disconnect(user, reason) => format!("disconnect {user} {reason:?}"),
+        Action::Ticket(user) => format!("ticket {user}"),
     };
     actions.iter().map(one).collect()
 }

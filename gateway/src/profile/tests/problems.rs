@@ -53,7 +53,11 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
             5,
             "answered already",
         ),
-        ("[[rest]]\nmethod = 'GET'\npath = '/a'\ndo = [{ ticket = 'u' }]", 4, "not supported yet"),
+        (
+            "[[rest]]\nmethod = 'GET'\npath = '/a'\ncaller = 'client'\ndo = [{ ticket = 'u' }]",
+            5,
+            "leave out `caller`",
+        ),
         ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'", 1, "which face"),
         ("[[websocket]]\npaths = ['/a']\ndialect = 'envelope'\nface = 'f'", 4, "[faces.f]"),
         (
@@ -63,7 +67,7 @@ fn mistakes_are_shown_with_their_line_and_what_to_write() {
             "another face",
         ),
         ("[[websocket]]\npaths = ['/a']\nface = 'f'", 3, "commands of its own"),
-        ("[faces.f.auth]\napi_key = ['auth.key']", 2, "not supported yet"),
+        ("[faces.f.auth]\napi_key = ['key']", 2, "header.NAME"),
         ("config = 1", 1, "write a table"),
         ("[faces.f\n", 1, ""),
     ] {

@@ -216,7 +216,7 @@ fn pushes_reach_dashboards_in_their_own_forms() {
     expected["kind"] = "audit".into();
     assert_eq!(args, [expected]);
     let posts: BTreeSet<&str> = profile.rest.iter().map(|rest| rest.path.as_str()).collect();
-    assert_eq!(posts.len(), 6);
+    assert_eq!(posts.len(), 7);
 }
 
 #[test]
@@ -227,7 +227,8 @@ fn requests_of_an_application_become_publishes_and_its_own_answers() {
         let rest = profile.rest.iter().find(|rest| rest.path == path).unwrap();
         let in_path: Vec<String> = in_path.iter().map(ToString::to_string).collect();
         let broker_core::Data::Json(body) = data(&body) else { panic!() };
-        let request = RestRequest { path: &in_path, query: &[], body: Some(&body) };
+        let body = Some(&body);
+        let request = RestRequest { path: &in_path, query: &[], body, ws_url: None };
         rest.evaluate(&context(&service), request).unwrap()
     };
     let now = NOW.0;
@@ -282,6 +283,22 @@ fn requests_of_an_application_become_publishes_and_its_own_answers() {
 }
 
 #[test]
+fn a_ticket_becomes_a_url_to_connect_to() {
+    let profile = shipped("enterprise-push.toml");
+    let rest = profile.rest.iter().find(|rest| rest.path == "/api/ws/connect").unwrap();
+    assert_eq!(rest.scope(), crate::config::Scope::Tickets);
+    let body = broker_core::JsonText::from_checked("{\"userId\":\"ann\"}".into());
+    let ws_url = Some("wss://push.example");
+    let request = RestRequest { path: &[], query: &[], body: Some(&body), ws_url };
+    let connect = rest.evaluate(&context(&Identity::default()), request).unwrap();
+    assert_eq!(short(&connect.actions), ["ticket ann"]);
+    let ticket = data(&json!({"ticket": "fft_x", "expires": 1}));
+    let told = value(&connect.response.done(&[("ticket", ticket)]).unwrap());
+    assert_eq!(told["wsUrl"], "wss://push.example/ws?ticket=fft_x");
+    assert_eq!(told["userId"], "ann");
+}
+
+#[test]
 fn polling_and_control_of_venues_have_their_paths() {
     let profile = shipped("venues.toml");
     let ann = user("a:b", &[]);
@@ -293,7 +310,8 @@ fn polling_and_control_of_venues_have_their_paths() {
             broker_core::Data::Binary(_) => panic!(),
         });
         let query = [("since".to_owned(), "17".to_owned())];
-        let request = RestRequest { path: in_path, query: &query, body: body.as_ref() };
+        let body = body.as_ref();
+        let request = RestRequest { path: in_path, query: &query, body, ws_url: None };
         rest.evaluate(&context(&ann), request).map(|it| short(&it.actions))
     };
     let venue = ["42".to_owned()];
