@@ -15,8 +15,8 @@ class Profiled(Gateway):
 
     config = TOP / "e2e" / "bare.toml"
 
-    def __init__(self, directory, profile):
-        super().__init__(directory, profile)
+    def __init__(self, directory, profile, settings=None):
+        super().__init__(directory, profile, settings=settings)
         self.flags = ["--profile", TOP / "profiles" / f"{profile}.toml"]
 
     def ask(self, method, path, body=None, key=ADMIN_KEY, **headers):
@@ -105,6 +105,22 @@ def test_the_control_of_venues_broadcasts_and_notifies(venues, connect, unique):
     page = venues.answer("GET", "/api/notifications", key=alice)
     assert data(page) == [note] and page["messages"][0]["event"] == "notification"
     assert data(venues.answer("GET", "/api/notifications", key=bob)) == []
+
+
+def test_pages_of_allowed_origins_may_ask_what_clients_may(processes):
+    origin = "https://app.example"
+    gateway = processes(Profiled(processes.directory, "venues", {"http.allowed_origins": f'["{origin}"]'}))
+    path, alice = "/api/venues/updates", token("alice")
+    asked = {"access_control_request_method": "GET", "access_control_request_headers": "authorization"}
+    allowed = gateway.ask("OPTIONS", path, key=None, origin=origin, **asked)
+    assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (204, origin)
+    for key, status in (alice, 200), (None, 401):
+        answer = gateway.ask("GET", path, key=key, origin=origin)
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, origin)
+    assert gateway.problem("GET", path, key=alice, origin="https://evil.example") == (403, "forbidden_origin")
+    assert gateway.problem("DELETE", path, key=alice, origin=origin) == (405, "method_not_allowed")
+    # What takes an API key is for servers.
+    assert gateway.problem("OPTIONS", "/api/websocket", key=None, origin=origin) == (405, "method_not_allowed")
 
 
 def test_the_control_of_venues_is_for_services(venues, unique):

@@ -11,7 +11,8 @@ use axum::{
 
 use crate::{api, config::AllowedOrigins, connection::Admission, problem::Problem};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+/// All that is served to pages anywhere; what a path has is said by its 405.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, content-type, last-event-id, traceparent");
 /// How long a browser may go by the answer, in seconds; Chromium takes no more.

@@ -1,6 +1,7 @@
 //! HTTP requests that profiles answer, at paths of the application's own.
 //!
-//! They do what routes below `/v1` do, with the same checks; only the form is the profile's.
+//! They do what routes below `/v1` do, with the same checks; only the form is the profile's. Those
+//! that clients may ask are for pages, too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,7 @@ use axum::{
         rejection::RawPathParamsRejection,
     },
     http::{HeaderMap, HeaderValue, header},
+    middleware,
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -25,6 +27,8 @@ use tracing::Instrument as _;
 use crate::{
     api::{self, Asked, Asker, Payload},
     clock,
+    connection::Admission,
+    cors,
     problem::Problem,
     profile::{Action, Caller, Context, Profile, Read, Rest, RestRequest},
 };
@@ -50,6 +54,7 @@ struct Served {
 /// One is at a path that is in `taken`, or is served by another profile too.
 pub(crate) fn router(
     api: &Arc<api::Deps>,
+    admission: &Arc<Admission>,
     profiles: &[Profile],
     taken: &BTreeSet<String>,
 ) -> Result<Option<Router>, Taken> {
@@ -63,15 +68,25 @@ pub(crate) fn router(
         let served = Served { api: Arc::clone(api), rest };
         methods.merge(on(filter, answer).with_state(Arc::new(served)))
     };
-    let mut router = Router::new();
-    for (route, rests) in routes {
-        router = router.route(&route, rests.into_iter().fold(MethodRouter::new(), methods));
-    }
-    let router = router
-        .method_not_allowed_fallback(api::no_method)
+    let (for_pages, for_services): (Vec<_>, Vec<_>) =
+        routes.into_iter().partition(|(_, rests)| rests.iter().any(|rest| is_for_pages(rest)));
+    let router = |routes: Vec<(String, Vec<Arc<Rest>>)>| {
+        let add = |router: Router, (route, rests): (String, Vec<Arc<Rest>>)| {
+            router.route(&route, rests.into_iter().fold(MethodRouter::new(), methods))
+        };
+        routes.into_iter().fold(Router::new(), add).method_not_allowed_fallback(api::no_method)
+    };
+    let guard = middleware::from_fn_with_state(Arc::clone(admission), cors::guard);
+    let router = router(for_pages)
+        .layer(guard)
+        .merge(router(for_services))
         .fallback(api::no_route)
         .layer(DefaultBodyLimit::max(api::body_bytes(&api.rules)));
     Ok(Some(router))
+}
+
+fn is_for_pages(rest: &Rest) -> bool {
+    rest.caller == Caller::Client
 }
 
 /// What each route answers, each with another method.

@@ -58,7 +58,7 @@ impl Listeners {
         let mut mounts = settings::mounts(config, profiles)?;
         let socketio = gateway.socketio.iter().flat_map(|mount| mount.paths());
         let taken = paths::settle(&mut mounts, socketio)?;
-        let rest = rest::router(&gateway.api, profiles, &taken)?;
+        let rest = rest::router(&gateway.api, &gateway.admission, profiles, &taken)?;
         let rest = rest.map(|router| counted(router, &gateway.metrics));
         let mut public = connection::router(&gateway.admission, &mounts)
             .merge(fallback::router(&gateway.admission, &gateway.api))
