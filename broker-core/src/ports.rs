@@ -430,6 +430,8 @@ pub struct Lease {
     pub version: String,
     /// Open connections.
     pub connections: u64,
+    /// Users with one of them.
+    pub users: u64,
     /// Channels with a subscriber.
     pub channels: u64,
     /// Subscriptions of its connections.

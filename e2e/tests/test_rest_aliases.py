@@ -225,9 +225,16 @@ def test_a_user_connects_by_the_url_that_a_service_got(enterprise):
         client.expect("error", code="token_expired")
 
 
-def test_the_figures_of_the_application(enterprise):
-    stats = enterprise.answer("GET", "/api/ws/stats")
-    assert stats.keys() == {"totalConnections", "queueStats", "timestamp"}
+def test_the_figures_of_the_application(enterprise, connect):
+    for user in "ann", "ann", "bob":
+        connect(enterprise, token(user))
+
+    def stats():
+        return enterprise.answer("GET", "/api/ws/stats")
+
+    wait_until(lambda: (stats()["totalConnections"], stats()["uniqueUsers"]) == (3, 2), "all are counted")
+    stats = stats()
+    assert stats.keys() == {"totalConnections", "uniqueUsers", "queueStats", "timestamp"}
     assert stats["queueStats"].keys() == {"pendingMessages", "deliveredMessages", "expiredMessages"}
 
 

@@ -21,7 +21,12 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
-use crate::{canary::Verdict, clock, hub::Hub, telemetry::Metrics};
+use crate::{
+    canary::Verdict,
+    clock,
+    hub::{Figures, Hub},
+    telemetry::Metrics,
+};
 
 /// Notes that wait to be written.
 const CAPACITY: usize = 16 * 1024;
@@ -137,15 +142,16 @@ impl Writer {
     }
 
     async fn renew(&mut self, ttl: Duration) {
-        let subscriptions = self.hub.subscriptions();
+        let Figures { connections, users, channels, subscriptions } = self.hub.figures();
         let lease = Lease {
             node: self.node.clone(),
             ttl,
             started: self.started,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            connections: self.hub.connection_count() as u64,
-            channels: subscriptions.len() as u64,
-            subscriptions: subscriptions.iter().map(|(_, count)| *count as u64).sum(),
+            connections,
+            users,
+            channels,
+            subscriptions,
             bus_ok: self.verdict.is_delivering(),
         };
         let lived = self.presence.renew(lease).await;

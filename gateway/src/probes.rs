@@ -130,6 +130,7 @@ mod tests {
             started: Timestamp(0),
             version: String::new(),
             connections: 0,
+            users: 0,
             channels: 0,
             subscriptions: 0,
             bus_ok,

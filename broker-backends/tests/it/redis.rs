@@ -50,6 +50,7 @@ fn lease() -> Lease {
         started: Timestamp(1),
         version: String::new(),
         connections: 0,
+        users: 0,
         channels: 0,
         subscriptions: 0,
         bus_ok: true,

@@ -70,6 +70,7 @@ async fn renew(presence: &dyn Presence, at: &str, ttl: Duration) -> Option<bool>
         started: Timestamp(1),
         version: String::new(),
         connections: 0,
+        users: 0,
         channels: 0,
         subscriptions: 0,
         bus_ok: true,

@@ -50,6 +50,7 @@ fn lease(name: &str, ttl: Duration) -> Lease {
         started: Timestamp(1_700_000_000_000),
         version: "1.2.3".into(),
         connections: 3,
+        users: 1,
         channels: 2,
         subscriptions: 5,
         bus_ok: true,

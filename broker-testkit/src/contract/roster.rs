@@ -91,6 +91,7 @@ async fn renew(presence: &dyn Presence, name: &str, ttl: Duration) {
         started: Timestamp(1),
         version: String::new(),
         connections: 0,
+        users: 0,
         channels: 0,
         subscriptions: 0,
         bus_ok: true,

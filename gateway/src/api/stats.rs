@@ -5,13 +5,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Coverage, Deps};
+use crate::hub::Figures;
 
 /// The cluster in figures, some seconds old.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Stats)]
 pub(super) struct StatsBody {
     #[serde(flatten)]
-    total: Figures,
+    total: FiguresBody,
     /// Each gateway's share.
     gateways: Vec<GatewayBody>,
     #[serde(flatten)]
@@ -20,9 +21,12 @@ pub(super) struct StatsBody {
 
 /// Figures of a gateway, or of all.
 #[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct Figures {
+#[schema(as = Figures)]
+pub(super) struct FiguresBody {
     /// Open connections.
     connections: u64,
+    /// Users with a connection. In the sum, one who is connected to two gateways counts twice.
+    users: u64,
     /// Channels and patterns with a subscriber. In the sum, one that has subscribers on two
     /// gateways counts twice.
     channels: u64,
@@ -37,7 +41,7 @@ pub(super) struct GatewayBody {
     /// Its name, which changes with each start.
     node: String,
     #[serde(flatten)]
-    figures: Figures,
+    figures: FiguresBody,
     /// Its version.
     version: String,
     /// When it started, in milliseconds since 1970; unknown while the store is away.
@@ -52,8 +56,9 @@ impl From<Lease> for GatewayBody {
     fn from(lease: Lease) -> Self {
         Self {
             node: lease.node.to_string(),
-            figures: Figures {
+            figures: FiguresBody {
                 connections: lease.connections,
+                users: lease.users,
                 channels: lease.channels,
                 subscriptions: lease.subscriptions,
             },
@@ -74,9 +79,10 @@ pub(super) async fn read(deps: &Deps) -> StatsBody {
         }
     };
     gateways.sort_by(|a: &GatewayBody, b| a.node.cmp(&b.node));
-    let mut total = Figures::default();
+    let mut total = FiguresBody::default();
     for GatewayBody { figures, .. } in &gateways {
         total.connections += figures.connections;
+        total.users += figures.users;
         total.channels += figures.channels;
         total.subscriptions += figures.subscriptions;
     }
@@ -84,14 +90,10 @@ pub(super) async fn read(deps: &Deps) -> StatsBody {
 }
 
 fn this_gateway(deps: &Deps) -> GatewayBody {
-    let interests = deps.hub.subscriptions();
+    let Figures { connections, users, channels, subscriptions } = deps.hub.figures();
     GatewayBody {
         node: deps.node.to_string(),
-        figures: Figures {
-            connections: deps.hub.connection_count() as u64,
-            channels: interests.len() as u64,
-            subscriptions: interests.iter().map(|(_, count)| *count as u64).sum(),
-        },
+        figures: FiguresBody { connections, users, channels, subscriptions },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: None,
         bus_ok: deps.bus.is_connected(),

@@ -3,6 +3,7 @@
 
 mod behind;
 pub(crate) mod feeds;
+mod figures;
 mod interests;
 pub(crate) mod retained;
 
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::{outbox::Outbox, register::Register};
 use feeds::{ChannelFeed, Feeds};
+pub(crate) use figures::Figures;
 use interests::Interests;
 use retained::{Retained, Watched};
 

@@ -4,6 +4,7 @@
 //! or event in a label would let clients fill the memory of whoever stores them.
 
 mod forwarding;
+mod held;
 mod history;
 mod presence;
 mod retained;
@@ -27,6 +28,7 @@ use prometheus::{
 
 use crate::hub::Hub;
 use forwarding::ForwardingMetrics;
+use held::HeldMetrics;
 use history::HistoryMetrics;
 pub(crate) use presence::PresenceMetrics;
 pub(crate) use retained::Load;
@@ -59,10 +61,7 @@ pub(crate) struct Metrics {
     pub(crate) commands: IntCounterVec,
     pub(crate) client_requests: IntCounterVec,
     pub(crate) errors: IntCounterVec,
-    subscriptions: IntGauge,
-    channels: IntGauge,
-    interests: IntGauge,
-    queued_bytes: IntGauge,
+    held: HeldMetrics,
     messages_out: IntCounterVec,
     bytes_out: IntCounter,
     pub(crate) compression: CompressionMetrics,
@@ -116,10 +115,7 @@ impl Metrics {
             commands: make.counters("commands_total", "Commands of clients.", &["command"])?,
             client_requests: make.counters("client_requests_total", ASKS_HELP, &["outcome"])?,
             errors: make.counters("errors_total", "Errors told to clients, by code.", &["code"])?,
-            subscriptions: make.gauge("subscriptions", "Subscriptions of this gateway's connections.")?,
-            channels: make.gauge("channels", "Channels and patterns with a subscriber on this gateway.")?,
-            interests: make.gauge("bus_interests", "Channels and patterns that the bus is asked for.")?,
-            queued_bytes: make.gauge("egress_buffered_bytes", "Bytes that wait to be written to clients.")?,
+            held: HeldMetrics::new(&make)?,
             messages_out: make.counters(
                 "messages_out_total",
                 "Messages handed to connections, by how they came (live) and namespace.",
@@ -245,14 +241,7 @@ impl Metrics {
     pub(crate) fn render(&self, hub: &Hub, bus: &BusStats) -> prometheus::Result<Vec<u8>> {
         self.bus.take(bus);
         self.retained.take(hub.retained());
-        let interests = hub.subscriptions();
-        let subscriptions: usize = interests.iter().map(|(_, count)| count).sum();
-        self.subscriptions.set(gauge(subscriptions));
-        self.channels.set(gauge(interests.len()));
-        self.interests.set(gauge(hub.interest_count()));
-        let mut queued = 0;
-        hub.for_each_connection(|outbox| queued += outbox.queued_bytes());
-        self.queued_bytes.set(gauge(queued));
+        self.held.take(hub);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -436,8 +425,8 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1000.0
 }
 
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn gauge(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

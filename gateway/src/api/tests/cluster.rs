@@ -201,21 +201,21 @@ async fn stats_are_the_sum_of_the_leases() {
     let gateway = |node: &str| {
         json!({
             "node": node, "version": "1.2.3", "started": 1000, "bus_ok": true,
-            "connections": 10, "channels": 4, "subscriptions": 20,
+            "connections": 10, "users": 6, "channels": 4, "subscriptions": 20,
         })
     };
     let stats = cluster.get("/v1/stats").await.ok();
     assert_eq!(
         stats,
         json!({
-            "connections": 20, "channels": 8, "subscriptions": 40,
+            "connections": 20, "users": 12, "channels": 8, "subscriptions": 40,
             "gateways": [gateway("a"), gateway("b")],
             "partial": false,
         })
     );
     cluster.store.set_away();
     let stats = cluster.get("/v1/stats").await.ok();
-    assert_eq!(stats["connections"], 1);
+    assert_eq!((&stats["connections"], &stats["users"]), (&json!(1), &json!(1)));
     assert_eq!(stats["gateways"].as_array().unwrap().len(), 1);
     assert_eq!(stats["partial"], true);
 }

@@ -273,6 +273,7 @@ pub(super) fn lease(node: &str) -> Lease {
         started: Timestamp(1_000),
         version: "1.2.3".to_owned(),
         connections: 10,
+        users: 6,
         channels: 4,
         subscriptions: 20,
         bus_ok: true,

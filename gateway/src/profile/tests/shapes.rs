@@ -269,12 +269,12 @@ fn requests_of_an_application_become_publishes_and_its_own_answers() {
         ]})
     );
     let stats = ask("/api/ws/stats", &[], json!({}));
-    let figures = data(&json!({"connections": 3}));
+    let figures = data(&json!({"connections": 3, "users": 2}));
     let queue = data(&json!({"pending": 1, "delivered": 5, "evicted": 0, "expired": 4}));
     assert_eq!(
         value(&stats.response.done(&[("stats", figures), ("queue", queue)]).unwrap()),
         json!({
-            "totalConnections": 3, "timestamp": now,
+            "totalConnections": 3, "uniqueUsers": 2, "timestamp": now,
             "queueStats": {"pendingMessages": 1, "deliveredMessages": 5, "expiredMessages": 4},
         })
     );

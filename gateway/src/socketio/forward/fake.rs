@@ -107,6 +107,7 @@ pub(super) async fn lease(store: &dyn Presence, node: &str) {
         started: Timestamp(0),
         version: String::new(),
         connections: 0,
+        users: 0,
         channels: 0,
         subscriptions: 0,
         bus_ok: true,
