@@ -112,9 +112,10 @@ def test_a_connection_is_ended_from_any_gateway(site, connect, query, code):
 def test_a_users_connections_are_ended_on_all_gateways(site, connect, unique):
     clients = [connect(gateway, token(unique)) for gateway in site.gateways]
     stranger = connect(site.last)
-    answer = site.api.call("DELETE", f"/v1/users/{unique}/connections")
+    answer = site.api.call("DELETE", f"/v1/users/{unique}/connections?reason=out%20of%20office")
     assert answer.json == {"closed": len(clients), "partial": False}
     assert {client.close_code() for client in clients} == {4501}
+    assert {client.socket.close_reason for client in clients} == {"out of office"}
     stranger.ask("ping")
     assert site.api.call("DELETE", f"/v1/users/{unique}/connections").json["closed"] == 0
 
@@ -145,8 +146,8 @@ def test_services_on_nats_ask_the_same(site, nats, connect, unique):
     [channel] = ask("channels", prefix=f"chat:{unique}")["channels"]
     assert channel["subscribers"] == 1
     assert len(ask("stats")["gateways"]) == len(site.gateways)
-    assert ask("disconnect", connection=client.connected["connection"])["closed"] == 1
-    assert client.close_code() == 4501
+    assert ask("disconnect", connection=client.connected["connection"], reason="x" * 300)["closed"] == 1
+    assert client.close_code() == 4501 and client.socket.close_reason == "x" * 123
     assert ask("nonsense")["error"]["code"] == "unknown_command"
 
 

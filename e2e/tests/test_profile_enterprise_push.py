@@ -203,11 +203,33 @@ def test_s3_9_offline_queue(served, come, unique):
     assert widgets(come(served.first, userId=unique), 1) == ["later"]
 
 
+def test_s3_12_a_ticket_is_good_for_one_connection(served, knock, unique):
+    """Made at one gateway and used at another; by the URL, and by the first envelope."""
+
+    def ticket():
+        answer = ask(served.first, "POST", "/api/ws/connect", {"userId": unique}, key=ADMIN_KEY)
+        assert answer.keys() == {"wsUrl", "userId", "timestamp"} and answer["userId"] == unique
+        assert answer["wsUrl"].startswith(f"{websocket(served.first)}/ws?ticket=fft_")
+        return answer["wsUrl"].partition("?ticket=")[2]
+
+    used = ticket()
+    by_url = settle(knock(f"{websocket(served.last)}/ws?ticket={used}"))
+    by_envelope = knock(f"{websocket(served.last)}/ws")
+    by_envelope.send("auth", {"ticket": ticket()})
+    assert by_envelope.next()["type"] != "error"
+    push(served.first, unique, "w-1")
+    assert widgets(by_url, 1) == ["w-1"]
+    late = knock(f"{websocket(served.first)}/ws?ticket={used}")
+    late.expect("error")
+    assert late.close_code() == 4003
+
+
 def test_s3_16_stats(served, come):
     settle(come(served.first, userId="alice"))
     stats = wait_until(
-        lambda: (it := ask(served.last, "GET", "/api/ws/stats", key=ADMIN_KEY))["totalConnections"] and it, "counted"
+        lambda: (it := ask(served.last, "GET", "/api/ws/stats", key=ADMIN_KEY))["uniqueUsers"] and it, "counted"
     )
+    assert stats["totalConnections"] >= stats["uniqueUsers"]
     assert stats["queueStats"].keys() == {"pendingMessages", "deliveredMessages", "expiredMessages"}
     assert abs(stats["timestamp"] - now_ms()) < 60_000
 

@@ -207,6 +207,7 @@ def test_connections_are_listed_and_ended(enterprise, connect):
     done = enterprise.answer("POST", "/api/ws/disconnect/eve", {"reason": "left the company"})
     assert done.keys() == {"message", "timestamp"}
     assert [client.close_code() for client in clients] == [4501, 4501]
+    assert {client.socket.close_reason for client in clients} == {"left the company"}
     assert "left the company" in enterprise.log.read_text()
     enterprise.answer("POST", "/api/ws/disconnect/eve")
     wait_until(lambda: connections() == [], "they are gone from the directory")
@@ -219,15 +220,15 @@ def test_a_user_connects_by_the_url_that_a_service_got(enterprise):
     assert answer.keys() == {"wsUrl", "userId", "timestamp"}
     assert answer["userId"] == "ann" and is_now(answer["timestamp"])
     assert answer["wsUrl"].startswith(f"{enterprise.websocket_url}?ticket=fft_")
-    with Client(answer["wsUrl"]) as client:
+    with Client(answer["wsUrl"], **NATIVE) as client:
         client.expect("connected", user="ann")
-    with Client(answer["wsUrl"]) as client:
+    with Client(answer["wsUrl"], **NATIVE) as client:
         client.expect("error", code="token_expired")
 
 
 def test_the_figures_of_the_application(enterprise, connect):
     for user in "ann", "ann", "bob":
-        connect(enterprise, token(user))
+        connect(enterprise, token(user), **NATIVE)
 
     def stats():
         return enterprise.answer("GET", "/api/ws/stats")

@@ -313,7 +313,8 @@ def test_who_is_sent_away_by_the_api_stays_away(site, come):
 def test_who_is_sent_away_by_one_namespace_stays_in_the_other(site, come):
     main = come(site.last)
     shop = main.join("/shop", auth={"token": token("bob")}).connected()
-    assert site.api.call("DELETE", f"/v1/connections/{shop.id}").status == 200
+    assert site.api.call("DELETE", f"/v1/connections/{shop.id}?reason=closing%20time").status == 200
+    assert shop.expect("event", "fanfare:disconnect") == [{"reason": "closing time"}]
     shop.expect("disconnect", "io server disconnect", False)
     main.subscribe("venue:1")
 

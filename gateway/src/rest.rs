@@ -190,7 +190,7 @@ async fn act(asked: &Asked<'_>, action: Action) -> Result<Option<(&'static str, 
             Ok(Some((read.name(), data)))
         }
         Action::Disconnect(user, reason) => {
-            let data = asked.disconnect(&user).await?;
+            let data = asked.disconnect(&user, reason.clone()).await?;
             let reason: Option<String> = reason.map(|it| it.chars().take(SHOWN).collect());
             tracing::info!(%user, reason, by = ?asked.by, "the connections of a user were ended");
             Ok(Some(("disconnected", data)))

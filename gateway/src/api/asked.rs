@@ -105,12 +105,16 @@ impl Asked<'_> {
         Ok(json(&tickets::make_for(self.deps, user).await?))
     }
 
-    /// Ends the connections of a user, who should not come back by itself.
+    /// Ends the connections of a user, who is told the reason, and should not come back by itself.
     ///
     /// # Errors
     /// They cannot be ended.
-    pub(crate) async fn disconnect(&self, user: &UserId) -> Result<Data, Problem> {
-        let query = CloseQuery { reconnect: false };
+    pub(crate) async fn disconnect(
+        &self,
+        user: &UserId,
+        reason: Option<String>,
+    ) -> Result<Data, Problem> {
+        let query = CloseQuery { reconnect: false, reason };
         Ok(json(&connections::close_user(self.deps, user.as_str(), &query).await?))
     }
 }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::problem::Problem;
 
+/// Characters of a reason that are passed on.
+const MAX_REASON: usize = 200;
+
 /// Which connections to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -35,6 +38,16 @@ pub(super) struct ConnectionsQuery {
 pub(super) struct CloseQuery {
     /// Whether clients should come back (close code 4004) or stay away (4501).
     pub(super) reconnect: bool,
+    /// What they are told of why, cut to 200 characters; a WebSocket's close frame has room for 123
+    /// bytes.
+    pub(super) reason: Option<String>,
+}
+
+impl CloseQuery {
+    /// The reason, cut to what is passed on.
+    fn told(&self) -> Option<String> {
+        self.reason.as_ref().map(|reason| reason.chars().take(MAX_REASON).collect())
+    }
 }
 
 /// A connection.
@@ -172,10 +185,12 @@ pub(super) async fn close(
     query: &CloseQuery,
 ) -> Result<ClosedBody, Problem> {
     let id: ConnectionId = parse_name("id", id)?;
-    if deps.hub.close(id, close_code(query.reconnect)) {
+    let reason = query.told();
+    if deps.hub.disconnect(id, close_code(query.reconnect), reason.as_deref()) {
         return Ok(ClosedBody { closed: 1, coverage: Coverage::default() });
     }
-    let ask = Ask::CloseConnection { connection: id.to_string(), reconnect: query.reconnect };
+    let (connection, reconnect) = (id.to_string(), query.reconnect);
+    let ask = Ask::CloseConnection { connection, reconnect, reason };
     let round = peers::ask(deps, &ask).await;
     match round.closed() {
         0 => Err(round.not_found("connection")),
@@ -190,7 +205,8 @@ pub(super) async fn close_user(
     query: &CloseQuery,
 ) -> Result<ClosedBody, Problem> {
     let user: UserId = parse_name("user", user)?;
-    let ask = Ask::CloseUser { user: user.to_string(), reconnect: query.reconnect };
+    let (user, reconnect) = (user.to_string(), query.reconnect);
+    let ask = Ask::CloseUser { user, reconnect, reason: query.told() };
     let round = peers::ask(deps, &ask).await;
     Ok(ClosedBody { closed: round.closed(), coverage: round.coverage })
 }

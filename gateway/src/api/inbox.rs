@@ -173,7 +173,7 @@ async fn publish(deps: &Deps, request: &Request<'_>) -> Result<Bytes, Problem> {
 }
 
 async fn disconnect(deps: &Deps, request: DisconnectRequest) -> Result<Bytes, Problem> {
-    let query = CloseQuery { reconnect: request.reconnect };
+    let query = CloseQuery { reconnect: request.reconnect, reason: request.reason };
     match (request.connection, request.user) {
         (Some(id), None) => reply(connections::close(deps, &id, &query)).await,
         (None, Some(user)) => reply(connections::close_user(deps, &user, &query)).await,
@@ -221,6 +221,7 @@ struct DisconnectRequest {
     user: Option<String>,
     #[serde(default)]
     reconnect: bool,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -35,9 +35,19 @@ pub(super) enum Ask {
     /// Which channels and patterns have subscribers.
     Channels(Wanted),
     /// End this connection, if you have it.
-    CloseConnection { connection: String, reconnect: bool },
+    CloseConnection {
+        connection: String,
+        reconnect: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// End this user's connections.
-    CloseUser { user: String, reconnect: bool },
+    CloseUser {
+        user: String,
+        reconnect: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Commands of a client for a connection that you have.
     HandIn { connection: String, key: CommandKey, commands: String },
     /// End these connections, if you have them: others have resumed their sessions.
@@ -158,20 +168,19 @@ fn reply(ask: Ask, hub: &Hub, door: Option<&Door>) -> Content {
                 }));
             Content::Channels { list, more }
         }
-        Ask::CloseConnection { connection, reconnect } => {
-            let connection = connection.parse::<ConnectionId>();
-            let closed = connection.is_ok_and(|id| hub.close(id, close_code(reconnect)));
+        Ask::CloseConnection { connection, reconnect, reason } => {
+            let (id, code) = (connection.parse::<ConnectionId>(), close_code(reconnect));
+            let closed = id.is_ok_and(|id| hub.disconnect(id, code, reason.as_deref()));
             Content::Closed(closed.into())
         }
         Ask::Supersede { connections } => {
             let ids = connections.iter().filter_map(|id| id.parse().ok());
             Content::Closed(ids.filter(|id| hub.close(*id, CloseCode::Superseded)).count() as u64)
         }
-        Ask::CloseUser { user, reconnect } => {
-            let user = user.parse::<UserId>();
-            Content::Closed(
-                user.map_or(0, |user| hub.close_user(&user, close_code(reconnect)) as u64),
-            )
+        Ask::CloseUser { user, reconnect, reason } => {
+            let (user, code) = (user.parse::<UserId>(), close_code(reconnect));
+            let closed = user.map_or(0, |user| hub.disconnect_user(&user, code, reason.as_deref()));
+            Content::Closed(closed as u64)
         }
         Ask::HandIn { connection, key, commands } => {
             let connection = connection.parse::<ConnectionId>();

@@ -45,6 +45,8 @@ pub(crate) struct Conversation {
     /// What the client will have taken in when it answers a probe.
     pub(super) probed: Option<Box<Position>>,
     pub(super) end: Option<End>,
+    /// What the client is told of why it is ended, if somebody has said it.
+    pub(super) reason: Option<Box<str>>,
     /// Whether hub and directory know of it.
     listed: bool,
 }
@@ -100,6 +102,7 @@ impl Conversation {
             client,
             probed: None,
             end: None,
+            reason: None,
             listed: true,
             outbox,
             deps,
@@ -152,14 +155,14 @@ impl Conversation {
         match step {
             Step::Done(outcome) => self.take_outcomes(outcome),
             Step::Attention => {
-                let Notices { due, drain, probe, close } = self.outbox.take_notices();
+                let notices = self.outbox.take_notices();
                 if self.outbox.is_flushed().is_err() {
                     self.end.get_or_insert(End::Broken);
                 }
-                if self.take_due(due) {
+                if self.take_due(notices.due) {
                     self.session.handle_timeout(clock::now());
                 }
-                self.look_at_notices(drain, probe, close);
+                self.look_at_notices(notices);
             }
         }
     }
@@ -261,12 +264,8 @@ impl Conversation {
     }
 
     /// Looks at what it was told, but for its timers.
-    pub(super) fn look_at_notices(
-        &mut self,
-        drain: Option<u32>,
-        probe: bool,
-        close: Option<CloseCode>,
-    ) {
+    pub(super) fn look_at_notices(&mut self, notices: Notices) {
+        let Notices { due: _, drain, probe, close, reason } = notices;
         if let Some(after) = drain {
             self.session.handle_drain(Duration::from_millis(after.into()));
         }
@@ -274,6 +273,7 @@ impl Conversation {
             self.probe();
         }
         if let Some(code) = close {
+            self.reason = reason;
             self.session.handle_close(code);
         }
     }

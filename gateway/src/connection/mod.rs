@@ -46,7 +46,6 @@ use crate::{
     directory::Directory,
     hub::Hub,
     keeper::Keeper,
-    outbox::Notices,
     queue::Acknowledgements,
     services::Services,
     socket::{Socket, is_transient},
@@ -284,15 +283,15 @@ impl Connection {
     }
 
     fn look_at_notices(&mut self) {
-        let Notices { due, drain, probe, close } = self.conversation.outbox.take_notices();
+        let notices = self.conversation.outbox.take_notices();
         if self.conversation.outbox.is_flushed().is_err() {
             self.conversation.end = Some(End::Broken);
         }
-        if self.conversation.take_due(due) {
+        if self.conversation.take_due(notices.due) {
             self.look_for_life();
             self.conversation.session.handle_timeout(clock::now());
         }
-        self.conversation.look_at_notices(drain, probe, close);
+        self.conversation.look_at_notices(notices);
     }
 
     /// What lies unread is a sign of life, and must not be overtaken by a timer. While nothing is

@@ -275,15 +275,19 @@ impl Faced {
 
     /// The last word: to the namespace where the client is not to come back by itself, and to the
     /// transport where it is, or where there is nothing else.
-    pub(super) fn last_frame(&self, code: CloseCode) -> Bytes {
+    pub(super) fn last_frame(&self, code: CloseCode, reason: Option<&str>) -> Bytes {
         let space = match &self.framing.form {
             Form::SocketIo(space) if !closes_transport(code) => space,
-            _ => return ws::frame::close_frame(code.number(), code.reason()),
+            _ => return ws::frame::close_frame(code.number(), reason.unwrap_or(code.reason())),
         };
         if self.state != State::Connected {
             return Bytes::new();
         }
         let mut out = BytesMut::new();
+        if let Some(reason) = reason {
+            let body = json!({ "reason": reason });
+            self.framing.encode_notice("fanfare:disconnect", &body, &mut out);
+        }
         space.encode(&socketio::Outgoing::Disconnect, &mut out);
         out.freeze()
     }

@@ -100,11 +100,13 @@ impl Dialect {
         }
     }
 
-    /// The last word to a client whose connection is closed.
-    pub(crate) fn last_frame(&self, code: CloseCode) -> Bytes {
+    /// The last word to a client whose connection is closed; the code has a reason of its own.
+    pub(crate) fn last_frame(&self, code: CloseCode, reason: Option<&str>) -> Bytes {
         match self {
-            Self::Native { .. } => ws::frame::close_frame(code.number(), code.reason()),
-            Self::Faced(faced) => faced.last_frame(code),
+            Self::Native { .. } => {
+                ws::frame::close_frame(code.number(), reason.unwrap_or(code.reason()))
+            }
+            Self::Faced(faced) => faced.last_frame(code, reason),
         }
     }
 }

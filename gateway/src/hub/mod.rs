@@ -249,21 +249,43 @@ impl Hub {
 
     /// Ends one connection; says whether it was here.
     pub(crate) fn close(&self, connection: ConnectionId, code: CloseCode) -> bool {
+        self.disconnect(connection, code, None)
+    }
+
+    /// The same, for a reason that its client is told.
+    pub(crate) fn disconnect(
+        &self,
+        connection: ConnectionId,
+        code: CloseCode,
+        reason: Option<&str>,
+    ) -> bool {
         let outbox = self.connection(connection);
         if let Some(outbox) = &outbox {
-            outbox.tell(|notices| notices.close = Some(code));
+            disconnect(outbox, code, reason);
         }
         outbox.is_some()
     }
 
     /// Ends all connections of a user; says how many were here.
-    pub(crate) fn close_user(&self, user: &UserId, code: CloseCode) -> usize {
+    pub(crate) fn disconnect_user(
+        &self,
+        user: &UserId,
+        code: CloseCode,
+        reason: Option<&str>,
+    ) -> usize {
         let own = Interest::Channel(ChannelName::of_user(user));
         let mut count = 0;
         self.subscribers.for_each(&own, |_, subscriber| {
-            subscriber.outbox.tell(|notices| notices.close = Some(code));
+            disconnect(&subscriber.outbox, code, reason);
             count += 1;
         });
         count
     }
+}
+
+fn disconnect(outbox: &Outbox, code: CloseCode, reason: Option<&str>) {
+    outbox.tell(|notices| {
+        notices.close = Some(code);
+        notices.reason = reason.map(Into::into);
+    });
 }

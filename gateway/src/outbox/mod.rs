@@ -77,7 +77,7 @@ struct Block {
 }
 
 /// What the connection's task was told since it last looked.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Notices {
     /// The session's timer is due.
     pub(crate) due: bool,
@@ -87,6 +87,8 @@ pub(crate) struct Notices {
     pub(crate) probe: bool,
     /// End the connection.
     pub(crate) close: Option<CloseCode>,
+    /// What the client is told of why, in place of the code's own words.
+    pub(crate) reason: Option<Box<str>>,
 }
 
 /// What became of a push.
