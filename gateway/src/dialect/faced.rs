@@ -39,8 +39,8 @@ pub(crate) struct Faced {
     state: State,
     /// Whether it is to be asked what it has taken in.
     probing: bool,
-    /// What is to be done for a client that was just let in.
-    welcome: Option<Event>,
+    /// What is to be done for a client that was just let in: boxed, since it is soon done.
+    welcome: Option<Box<Event>>,
     opening: Option<Box<Opening>>,
 }
 
@@ -143,7 +143,7 @@ impl Faced {
 
     /// What is to be done now, for a client that was just let in, or has asked for it.
     pub(crate) fn take_ready(&mut self) -> Option<Event> {
-        self.welcome.take().or_else(|| self.calls.take_ready())
+        self.welcome.take().map(|event| *event).or_else(|| self.calls.take_ready())
     }
 
     /// Whether the client is to be asked for a sign of life now.
@@ -218,7 +218,7 @@ impl Faced {
         }
         let context = Context { connection: &sid, identity, now: clock::wall() };
         match face.on_connect(&context) {
-            Ok(actions) => self.welcome = Some(Event::welcome(actions)),
+            Ok(actions) => self.welcome = Some(Box::new(Event::welcome(actions))),
             Err(failure) => self.framing.encode_error(None, (failure.code, &failure.text), out),
         }
     }
@@ -296,4 +296,15 @@ impl Faced {
 /// Whether the end of one namespace's session ends the transport, and so brings the client back.
 pub(crate) fn closes_transport(code: CloseCode) -> bool {
     code.reconnect() || matches!(code, CloseCode::Protocol | CloseCode::TooBig)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each connection that is shown a face has one.
+    #[test]
+    fn what_is_remembered_of_an_idle_client_is_little() {
+        assert!(size_of::<Faced>() <= 192, "{}", size_of::<Faced>());
+    }
 }

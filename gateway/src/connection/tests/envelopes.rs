@@ -11,16 +11,24 @@ const PROFILE: &str = r#"
 on_connect = [{ join = "news:all" }, { emit = "hello", data = { id = "{{ connection }}" } }]
 verbs.quiet.do = [{ join = "venue:1" }]
 verbs.told = { do = [{ join = "venue:2" }], ack = { in = "{{ data.room }}" } }
+
+[faces.closed.auth]
+require = ["role:admin"]
+failure = { emit = "auth_error", data = { code = "{{ error.code }}" } }
 "#;
 
 /// A client at the beginning, where nobody needs to say who he is, or everybody does.
 async fn come(anonymous: bool) -> (Arc<Deps>, FakeSocket, JoinHandle<()>) {
+    come_to("push", anonymous).await
+}
+
+async fn come_to(face: &str, anonymous: bool) -> (Arc<Deps>, FakeSocket, JoinHandle<()>) {
     let deps = deps().await;
     let mut rules = (*deps.rules).clone();
     (rules.anonymous, rules.limits.in_flight) = (anonymous, 10);
     let deps = Arc::new(Deps { rules: Arc::new(rules), ..(*deps).clone() });
     let profile = Profile::parse(PROFILE, "test.toml").unwrap();
-    let face = Arc::clone(&profile.faces["push"]);
+    let face = Arc::clone(&profile.faces[face]);
     let framing = Arc::new(Framing { form: Form::Envelope, face, echo: false });
     let socket = FakeSocket::wide();
     let mut connection = Connection::with_face(
@@ -90,6 +98,18 @@ async fn the_first_envelope_says_who_it_is() {
     socket.leave();
     task.await.unwrap();
     assert_eq!(deps.metrics.connections.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_let_in_is_told_so_in_the_words_of_the_face() {
+    let (deps, socket, _task) = come_to("closed", true).await;
+    let told = written(&socket).await;
+    assert!(told.contains(r#""type":"auth_error","payload":{"code":"forbidden"}"#), "{told}");
+    assert!(told.ends_with("unauthorized"), "and then it is closed: {told}");
+    assert_eq!(deps.hub.subscriptions().len(), 0);
+    let (_, socket, _task) = come_to("closed", false).await;
+    let told = answers(&socket, r#"{"type":"auth","payload":{"token":"forged"}}"#).await;
+    assert!(told.contains(r#""payload":{"code":"unauthorized"}"#), "{told}");
 }
 
 #[tokio::test(start_paused = true)]
