@@ -46,6 +46,12 @@ impl Conversation {
         let Dialect::Faced(faced) = &mut self.dialect else { return };
         match faced.sort(envelope) {
             Taken::Done => {}
+            Taken::Event(Envelope { id, event, .. })
+                if &*event == AUTH && faced.framing().face.verb(AUTH).is_none() =>
+            {
+                let text = "it is known who you are: bring another token with a new connection";
+                self.refuse_envelope(id, ErrorCode::AlreadyConnected, text);
+            }
             Taken::Event(Envelope { id, event, payload }) => {
                 let args: Vec<Data> = payload.map(Data::Json).into_iter().collect();
                 self.take_event(&event, id.map(ReplyTo::Envelope), &args);

@@ -55,6 +55,8 @@ async fn who_may_be_nobody_is_let_in_at_once() {
     assert!(answers(&socket, "nonsense").await.contains(r#""code":"bad_request""#));
     socket.feed(&frame(2, "x"));
     assert!(written(&socket).await.contains(r#""code":"bad_request""#), "bytes are no envelope");
+    let late = answers(&socket, r#"{"type":"auth","payload":{"token":"x"}}"#).await;
+    assert!(late.contains(r#""code":"already_connected""#), "{late}");
     assert!(!task.is_finished());
     socket.leave();
     task.await.unwrap();
