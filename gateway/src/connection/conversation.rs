@@ -45,8 +45,6 @@ pub(crate) struct Conversation {
     /// What the client will have taken in when it answers a probe.
     pub(super) probed: Option<Box<Position>>,
     pub(super) end: Option<End>,
-    /// What the client is told of why it is ended, if somebody has said it.
-    pub(super) reason: Option<Box<str>>,
     /// Whether hub and directory know of it.
     listed: bool,
 }
@@ -102,7 +100,6 @@ impl Conversation {
             client,
             probed: None,
             end: None,
-            reason: None,
             listed: true,
             outbox,
             deps,
@@ -265,7 +262,7 @@ impl Conversation {
 
     /// Looks at what it was told, but for its timers.
     pub(super) fn look_at_notices(&mut self, notices: Notices) {
-        let Notices { due: _, drain, probe, close, reason } = notices;
+        let Notices { due: _, drain, probe, close } = notices;
         if let Some(after) = drain {
             self.session.handle_drain(Duration::from_millis(after.into()));
         }
@@ -273,7 +270,6 @@ impl Conversation {
             self.probe();
         }
         if let Some(code) = close {
-            self.reason = reason;
             self.session.handle_close(code);
         }
     }

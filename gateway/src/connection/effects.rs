@@ -53,7 +53,8 @@ impl Conversation {
                 Effect::Members { op, query } => self.look_up_members(op, query),
                 Effect::Close(code) => {
                     self.push(&mut replies);
-                    self.outbox.seal(self.dialect.last_frame(code, self.reason.as_deref()));
+                    let reason = self.outbox.take_reason();
+                    self.outbox.seal(self.dialect.last_frame(code, reason.as_deref()));
                     self.end.get_or_insert(End::Closing(code));
                 }
             }

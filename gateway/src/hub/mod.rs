@@ -261,7 +261,7 @@ impl Hub {
     ) -> bool {
         let outbox = self.connection(connection);
         if let Some(outbox) = &outbox {
-            disconnect(outbox, code, reason);
+            outbox.disconnect(code, reason);
         }
         outbox.is_some()
     }
@@ -276,16 +276,9 @@ impl Hub {
         let own = Interest::Channel(ChannelName::of_user(user));
         let mut count = 0;
         self.subscribers.for_each(&own, |_, subscriber| {
-            disconnect(&subscriber.outbox, code, reason);
+            subscriber.outbox.disconnect(code, reason);
             count += 1;
         });
         count
     }
-}
-
-fn disconnect(outbox: &Outbox, code: CloseCode, reason: Option<&str>) {
-    outbox.tell(|notices| {
-        notices.close = Some(code);
-        notices.reason = reason.map(Into::into);
-    });
 }

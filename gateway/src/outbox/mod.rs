@@ -67,6 +67,8 @@ struct Queue {
     /// Messages that were queued when the link broke.
     lost: u32,
     notices: Notices,
+    /// What the client is told of why it is ended, in place of the code's own words.
+    reason: Option<Box<str>>,
     overlap: Option<Box<Overlap>>,
 }
 
@@ -77,7 +79,7 @@ struct Block {
 }
 
 /// What the connection's task was told since it last looked.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Notices {
     /// The session's timer is due.
     pub(crate) due: bool,
@@ -87,8 +89,6 @@ pub(crate) struct Notices {
     pub(crate) probe: bool,
     /// End the connection.
     pub(crate) close: Option<CloseCode>,
-    /// What the client is told of why, in place of the code's own words.
-    pub(crate) reason: Option<Box<str>>,
 }
 
 /// What became of a push.
@@ -298,6 +298,21 @@ impl Outbox {
     pub(crate) fn tell(&self, change: impl FnOnce(&mut Notices)) {
         change(&mut self.queue.lock().notices);
         self.wake();
+    }
+
+    /// Tells the connection's task to end it, perhaps for a reason that the client is told.
+    pub(crate) fn disconnect(&self, code: CloseCode, reason: Option<&str>) {
+        {
+            let queue = &mut *self.queue.lock();
+            queue.notices.close = Some(code);
+            queue.reason = reason.map(Into::into);
+        }
+        self.wake();
+    }
+
+    /// The reason, once.
+    pub(crate) fn take_reason(&self) -> Option<Box<str>> {
+        self.queue.lock().reason.take()
     }
 
     /// What the task was told since it last asked.
