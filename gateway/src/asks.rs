@@ -23,6 +23,8 @@ use crate::{
     telemetry::Metrics,
 };
 
+/// What is counted where there was an acknowledgement.
+const ANSWERED: &str = "answered";
 /// Questions that wait for an acknowledgement at a time; further ones are refused.
 const CAPACITY: usize = 10_000;
 
@@ -63,6 +65,9 @@ pub(crate) enum Unanswered {
 }
 
 impl Unanswered {
+    const ALL: [Self; 5] =
+        [Self::Unable, Self::Overloaded, Self::Closed, Self::Ended, Self::TimedOut];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Unable => "unable",
@@ -76,6 +81,9 @@ impl Unanswered {
 
 impl Asks {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        for outcome in Unanswered::ALL.map(Unanswered::as_str).into_iter().chain([ANSWERED]) {
+            metrics.client_requests.with_label_values(&[outcome]);
+        }
         Self { next: AtomicU64::new(0), waiting: Mutex::default(), metrics }
     }
 
@@ -86,7 +94,7 @@ impl Asks {
         question: &Question,
     ) -> Result<Args, Unanswered> {
         let outcome = self.put(outbox, question).await;
-        let label = outcome.as_ref().map_or_else(|unanswered| unanswered.as_str(), |_| "answered");
+        let label = outcome.as_ref().map_or_else(|unanswered| unanswered.as_str(), |_| ANSWERED);
         self.metrics.client_requests.with_label_values(&[label]).inc();
         outcome
     }
