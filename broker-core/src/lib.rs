@@ -15,7 +15,8 @@
 //! 9. [`feed`]: a channel's live messages without holes, joined with its past.
 //! 10. [`retained`]: the newest message of each channel of a namespace, for snapshots.
 //! 11. [`resume`]: what is kept of a session whose connection may break.
-//! 12. [`ports`]: the seams to bus, log, presence and sessions, with their laws.
+//! 12. [`recovery`]: the same for clients that do not know where they stood.
+//! 13. [`ports`]: the seams to bus, log, presence and sessions, with their laws.
 
 pub mod access;
 pub mod code;
@@ -27,6 +28,7 @@ pub mod name;
 pub mod overlap;
 pub mod ports;
 pub mod position;
+pub mod recovery;
 pub mod resume;
 pub mod retained;
 pub mod session;

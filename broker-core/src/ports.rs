@@ -497,6 +497,8 @@ pub enum StoreError {
 /// - For one key, at most one caller is told [`Begun::New`] until it is abandoned or expires.
 /// - For one kept session, at most one caller of [`Sessions::take`] is given it, and nothing brings
 ///   it back for as long as that caller said.
+/// - A session is kept only for the connection that has it: for who kept it first, until it was
+///   passed to another one; and of its forms, the one with the latest version.
 /// - Every call ends within the store's deadline; with the store away, with [`StoreError`].
 pub trait Sessions: Send + Sync + Debug {
     /// Claims a key for a request with this fingerprint, for `ttl`.
@@ -520,7 +522,7 @@ pub trait Sessions: Send + Sync + Debug {
     fn abandon(&self, key: String) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Keeps sessions for `ttl` from now, those that are kept already in their new form. Says which
-    /// of them were taken meanwhile; these are not kept.
+    /// of them were taken meanwhile, or passed to others; these are not kept.
     fn keep(
         &self,
         sessions: Vec<KeptSession>,
@@ -533,6 +535,15 @@ pub trait Sessions: Send + Sync + Debug {
         &self,
         key: SessionKey,
         remembered: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>>;
+
+    /// Passes a session to another connection, which goes on with it under the same key; says what
+    /// was kept. It lasts for `ttl` from now.
+    fn pass(
+        &self,
+        key: SessionKey,
+        to: ConnectionId,
+        ttl: Duration,
     ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>>;
 }
 

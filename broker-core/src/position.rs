@@ -30,6 +30,14 @@ impl Fingerprint {
         #[expect(clippy::cast_possible_truncation, reason = "both halves are in it")]
         Self((hash ^ (hash >> 32)) as u32)
     }
+
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
 }
 
 /// A place in a channel's log: what was published up to here. Clients keep the last one that they

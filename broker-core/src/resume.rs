@@ -1,10 +1,11 @@
 //! What is kept of a session, so that it can be resumed on any gateway after its connection broke.
 //!
-//! Positions and subscriptions are not in it: they travel with the client.
+//! Positions and subscriptions travel with the client; only for one that cannot bring them are they
+//! in it ([`crate::recovery`]).
 
 use std::{fmt, sync::Arc};
 
-use crate::{access::Identity, id::ConnectionId};
+use crate::{access::Identity, id::ConnectionId, recovery::KeptSubscriptions};
 
 /// Under which a session is kept: the SHA-256 of the secret that resumes it.
 ///
@@ -38,6 +39,8 @@ pub struct KeptSession {
     pub origin: ConnectionId,
     /// Who the client is.
     pub identity: Arc<Identity>,
+    /// What it is subscribed to, if the server sees to that.
+    pub subscriptions: Option<Box<KeptSubscriptions>>,
 }
 
 /// What a connection takes over with a session.

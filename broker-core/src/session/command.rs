@@ -108,6 +108,10 @@ pub enum Resumption {
     Offered,
     /// It takes over the session that has this secret, and can be resumed itself.
     From(Token),
+    /// It can be recovered, with all its subscriptions, by a secret that stays the same. Where one
+    /// is given, it goes on with what is kept under it, if that is the same user's and nothing is
+    /// lost; otherwise it begins anew. The token is asked for all the same.
+    Recoverable(Option<Token>),
 }
 
 /// A client's publish.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     access::Identity,
     code::{CloseCode, ErrorCode},
+    history::Since,
     name::Interest,
     ports::BusError,
 };
@@ -23,6 +24,10 @@ pub(super) struct Connecting {
     joining: usize,
     pub(super) keeping: Keeping,
     pub(super) resumed: bool,
+    /// The secret of the session that it is to go on with.
+    recover: Option<Token>,
+    /// What of its channels is to be caught up with, once they are joined.
+    pub(super) missed: Option<Vec<(Interest, Box<Since>)>>,
     /// Commands that came meanwhile, with their entropy.
     pub(super) waiting: Vec<(Request, u128)>,
 }
@@ -34,6 +39,8 @@ pub(super) enum Keeping {
     Unwanted,
     /// It is to be kept, once it is known whose it is.
     Wanted,
+    /// It is to be kept, once its channels are joined.
+    WantedLast,
     /// It is being kept.
     UnderWay,
     /// It is kept, under this secret; `None`: it could not be.
@@ -53,11 +60,17 @@ impl Session {
             request,
             until: now.instant + connect_timeout,
             joining: 0,
-            keeping: match session {
+            keeping: match &session {
                 Resumption::Never => Keeping::Unwanted,
                 Resumption::Offered | Resumption::From(_) => Keeping::Wanted,
+                Resumption::Recoverable(_) => Keeping::WantedLast,
             },
             resumed: false,
+            recover: match &session {
+                Resumption::Recoverable(secret) => secret.clone(),
+                _ => None,
+            },
+            missed: None,
             waiting: Vec::new(),
         }));
         if let Resumption::From(secret) = session {
@@ -78,7 +91,10 @@ impl Session {
 
     pub(super) fn connect_verified(&mut self, now: Now, outcome: Result<Identity, Failure>) {
         match outcome {
-            Ok(identity) => self.join_own_channels(now, identity),
+            Ok(identity) => match self.take_recovery() {
+                Some(secret) => self.ask_to_recover(now, identity, secret),
+                None => self.join_own_channels(now, identity),
+            },
             Err(failure) => {
                 let close = match failure.code {
                     ErrorCode::TokenExpired => CloseCode::TokenExpired,
@@ -90,9 +106,22 @@ impl Session {
         }
     }
 
+    fn take_recovery(&mut self) -> Option<Token> {
+        match &mut self.state {
+            State::Connecting(connecting) => connecting.recover.take(),
+            _ => None,
+        }
+    }
+
     pub(super) fn join_own_channels(&mut self, now: Now, identity: Identity) {
         self.set_identity(now, identity);
         let channels = self.rules.namespaces.channels_on_connect(&self.identity);
+        let channels = channels.into_iter().map(|channel| (Interest::Channel(channel), None));
+        self.join_at_once(now, channels.collect());
+    }
+
+    /// Joins what the client has without asking for it.
+    pub(super) fn join_at_once(&mut self, now: Now, channels: Vec<(Interest, Option<Box<Since>>)>) {
         if channels.len() > self.rules.limits.subscriptions {
             let text = "the token's own channels exceed the limit";
             let failure = Failure::new(ErrorCode::TooManySubscriptions, text);
@@ -106,11 +135,10 @@ impl Session {
             self.effects.push_back(Effect::Keep { op });
         }
         self.subscriptions.reserve_exact(channels.len());
-        for channel in channels {
-            let interest = Interest::Channel(channel);
+        for (interest, since) in channels {
             self.subscriptions.push((interest.clone(), Subscription::Joining));
             let op = self.begin(Pending::ServerJoin(interest.clone()));
-            self.effects.push_back(Effect::Join { op, interest, since: None });
+            self.effects.push_back(Effect::Join { op, interest, since });
         }
         self.open_if_joined(now);
     }
@@ -126,23 +154,33 @@ impl Session {
             self.leave(index);
             return self.fail_connect(Failure::from(error), CloseCode::TryAgainLater);
         }
-        self.subscriptions[index].1 = Subscription::Server;
+        self.subscriptions[index].1 =
+            if self.is_own(interest) { Subscription::Server } else { Subscription::Live };
         if let State::Connecting(connecting) = &mut self.state {
             connecting.joining -= 1;
         }
         self.open_if_joined(now);
     }
 
-    /// Once every channel of its own is joined, and its session is kept: the answer first, then the channels are admitted,
-    /// then the commands that waited.
+    /// Once every channel of its own is joined, its session is kept, and what it missed is said: the
+    /// answer first, then the channels are admitted, then the commands that waited.
     pub(super) fn open_if_joined(&mut self, now: Now) {
         let State::Connecting(connecting) = &mut self.state else { return };
         if connecting.joining > 0 || matches!(connecting.keeping, Keeping::UnderWay) {
             return;
         }
+        if matches!(connecting.keeping, Keeping::WantedLast) {
+            connecting.keeping = Keeping::UnderWay;
+            let op = self.begin(Pending::Keep);
+            return self.effects.push_back(Effect::Keep { op });
+        }
+        if self.catches_up() {
+            return;
+        }
+        let State::Connecting(connecting) = &mut self.state else { return };
         let session = match mem::replace(&mut connecting.keeping, Keeping::Unwanted) {
             Keeping::Done(secret) => secret,
-            Keeping::Unwanted | Keeping::Wanted | Keeping::UnderWay => None,
+            _ => None,
         };
         let resumed = connecting.resumed;
         let (request, waiting) = (connecting.request, mem::take(&mut connecting.waiting));

@@ -57,6 +57,24 @@ pub enum Effect {
     },
     /// The identity of a session that is kept has changed.
     KeepAnew,
+    /// Take over what is kept under this secret, with the subscriptions, if it is the same user's;
+    /// then `handle_recovered`.
+    Recover {
+        /// For the outcome.
+        op: OpId,
+        /// Its secret.
+        secret: Token,
+    },
+    /// Write what was missed of these, all or nothing; then `handle_caught_up`. They go on behind
+    /// that, with their [`Effect::Deliver`].
+    CatchUp {
+        /// For the outcome.
+        op: OpId,
+        /// Which, and since when.
+        subscriptions: Vec<(Interest, Box<Since>)>,
+    },
+    /// The session is not recovered: forget where it stood. What it is subscribed to now begins.
+    BeginAnew,
     /// The client is connected: note it in the directory.
     Opened,
     /// Ask the bus for what matches; then `handle_joined`. Each is followed by one

@@ -9,6 +9,7 @@ mod connecting;
 mod effect;
 mod present;
 mod publishing;
+mod recovering;
 mod resuming;
 mod rules;
 mod subscriptions;
@@ -81,7 +82,10 @@ enum State {
 enum Pending {
     Connect,
     Resume,
+    /// With who the client is by its token.
+    Recover(Box<Identity>),
     Keep,
+    CatchUp,
     ServerJoin(Interest),
     Join(Join),
     /// Has no outcome of its own: it is carried out after the join of its interest.

@@ -5,6 +5,7 @@ mod connecting;
 mod present;
 mod publishing;
 mod random;
+mod recovering;
 mod resuming;
 mod subscriptions;
 mod timers;
@@ -202,6 +203,12 @@ fn render(effect: &Effect) -> String {
         Effect::Resume { op, secret } => format!("resume #{} {}", op.0, secret.reveal()),
         Effect::Keep { op } => format!("keep #{}", op.0),
         Effect::KeepAnew => "keep anew".to_owned(),
+        Effect::Recover { op, secret } => format!("recover #{} {}", op.0, secret.reveal()),
+        Effect::CatchUp { op, subscriptions } => {
+            let names: String = subscriptions.iter().map(|(it, _)| format!(" {it}")).collect();
+            format!("catch up #{}{names}", op.0)
+        }
+        Effect::BeginAnew => "begin anew".to_owned(),
         Effect::Opened => "opened".to_owned(),
         Effect::Join { op, interest, .. } => format!("join #{} {interest}", op.0),
         Effect::Deliver { interest, answers: None, .. } => format!("deliver {interest}"),

@@ -29,6 +29,7 @@ enum Kind {
     Connect,
     ConnectAsNobody,
     Resume,
+    Recover,
     Refresh,
     Subscribe,
     Admit,
@@ -45,6 +46,8 @@ enum Op {
     Verify,
     Admit,
     Resume,
+    Recover,
+    CatchUp,
     Keep,
     Join,
     Publish,
@@ -75,6 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
         Connect,
         ConnectAsNobody,
         Resume,
+        Recover,
         Refresh,
         Subscribe,
         Subscribe,
@@ -137,8 +141,16 @@ impl Driver {
                     op | 1 << 31
                 });
                 if !self.open.iter().any(|(open, _)| *open == op) && !self.queued(op) {
-                    for kind in [Op::Verify, Op::Resume, Op::Keep, Op::Join, Op::Publish, Op::Call]
-                    {
+                    for kind in [
+                        Op::Verify,
+                        Op::Resume,
+                        Op::Recover,
+                        Op::CatchUp,
+                        Op::Keep,
+                        Op::Join,
+                        Op::Publish,
+                        Op::Call,
+                    ] {
                         self.outcome(op, kind, 0);
                     }
                 }
@@ -182,6 +194,7 @@ impl Driver {
                 acks: Acks::default(),
                 session: Resumption::From(Token::new("old".to_owned())),
             },
+            Kind::Recover => recovering::recoverable(Some("pid")),
             Kind::Refresh => refresh(),
             Kind::Subscribe => subscribe(name),
             Kind::Admit => {
@@ -241,6 +254,12 @@ impl Driver {
                 let lost = Failure::new(ErrorCode::SessionLost, "no");
                 session.handle_resumed(now, op, if how < 2 { Err(lost) } else { Ok(resumed) });
             }
+            Op::Recover => {
+                let names = ["venue:1", "user:ann", "staff:1"].iter().take(how.into());
+                let recovered = recovering::recovered(names.copied());
+                session.handle_recovered(now, op, (how != 1).then_some(recovered));
+            }
+            Op::CatchUp => session.handle_caught_up(now, op, how != 1),
             Op::Keep => {
                 let secret = (how != 1).then(|| Token::new("new".to_owned()));
                 session.handle_kept(now, op, secret);
@@ -289,10 +308,17 @@ impl Driver {
                 | Effect::Ping
                 | Effect::Opened
                 | Effect::KeepAnew
+                | Effect::BeginAnew
                 | Effect::Acknowledge { .. } => {}
                 Effect::Verify { op, .. } => self.open.push((op, Op::Verify)),
                 Effect::Admit { op } => self.open.push((op, Op::Admit)),
                 Effect::Resume { op, .. } => self.open.push((op, Op::Resume)),
+                Effect::Recover { op, .. } => self.open.push((op, Op::Recover)),
+                Effect::CatchUp { op, subscriptions } => {
+                    let are_joined = subscriptions.iter().all(|(it, _)| self.joined.contains(it));
+                    assert!(are_joined, "caught up with what is not joined");
+                    self.open.push((op, Op::CatchUp));
+                }
                 Effect::Keep { op } => self.open.push((op, Op::Keep)),
                 Effect::Call { op, .. } => self.open.push((op, Op::Call)),
                 Effect::Join { op, interest, .. } => {
@@ -345,10 +371,10 @@ impl Driver {
 
 proptest! {
     #[test]
-    fn whatever_happens(start in 0..4_usize, events in vec(event(), 0..80), ends in vec(0..6u8, 64)) {
+    fn whatever_happens(start in 0..5_usize, events in vec(event(), 0..80), ends in vec(0..6u8, 64)) {
         let mut driver = Driver::new();
         if start > 0 {
-            let connect = [Kind::Connect, Kind::ConnectAsNobody, Kind::Resume][start - 1];
+            let connect = [Kind::Connect, Kind::ConnectAsNobody, Kind::Resume, Kind::Recover][start - 1];
             driver.ask(connect, 0, None);
         }
         for event in events {
