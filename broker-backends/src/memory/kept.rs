@@ -4,6 +4,7 @@ use std::{
 };
 
 use broker_core::{
+    ConnectionId,
     ports::StoreError,
     resume::{KeptSession, SessionKey},
 };
@@ -39,10 +40,20 @@ impl Kept {
         }
         let mut taken = Vec::new();
         for session in sessions {
-            match self.entries.get(&session.key) {
-                Some(Entry { session: None, .. }) => taken.push(session.key),
-                _ => self.put(session.key, Entry { session: Some(session), end }),
-            }
+            let key = session.key;
+            let latest = match self.entries.get(&key) {
+                None => session,
+                Some(Entry { session: Some(there), .. })
+                    if there.connection == session.connection =>
+                {
+                    if version(there) > version(&session) { there.clone() } else { session }
+                }
+                Some(_) => {
+                    taken.push(key);
+                    continue;
+                }
+            };
+            self.put(key, Entry { session: Some(latest), end });
         }
         Ok(taken)
     }
@@ -56,6 +67,19 @@ impl Kept {
         self.forget_expired(now);
         let session = self.entries.get_mut(&key)?.session.take()?;
         self.put(key, Entry { session: None, end: now + remembered });
+        Some(session)
+    }
+
+    pub(super) fn pass(
+        &mut self,
+        key: SessionKey,
+        to: ConnectionId,
+        end: Instant,
+    ) -> Option<KeptSession> {
+        self.forget_expired(Instant::now());
+        let session = self.entries.get(&key)?.session.clone()?;
+        let passed = KeptSession { connection: to, ..session.clone() };
+        self.put(key, Entry { session: Some(passed), end });
         Some(session)
     }
 
@@ -76,4 +100,8 @@ impl Kept {
             self.entries.remove(&SessionKey(key));
         }
     }
+}
+
+fn version(session: &KeptSession) -> u64 {
+    session.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.version)
 }

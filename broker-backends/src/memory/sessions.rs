@@ -6,6 +6,7 @@ use std::{
 };
 
 use broker_core::{
+    ConnectionId,
     ports::{Begun, BoxFuture, Sessions, StoreError},
     resume::{KeptSession, SessionKey},
 };
@@ -121,5 +122,14 @@ impl Sessions for MemorySessions {
     ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
         let now = Instant::now();
         Box::pin(ready(Ok(self.kept.lock().take(key, now, remembered))))
+    }
+
+    fn pass(
+        &self,
+        key: SessionKey,
+        to: ConnectionId,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        Box::pin(ready(Ok(self.kept.lock().pass(key, to, Instant::now() + ttl))))
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use broker_core::{
+    ConnectionId,
     ports::StoreError,
     resume::{KeptSession, SessionKey},
 };
@@ -12,7 +13,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     record::{millis, read_session, write_session},
-    script::KEEP,
+    script::{KEEP, PASS},
     sessions::expiry,
     store::Store,
 };
@@ -27,7 +28,13 @@ pub(super) async fn keep(
     let ttl = millis(ttl);
     let each = sessions.iter().map(|session| async move {
         let keys = vec![store.keys.session(&session.key)];
-        let arguments = vec![write_session(session).into(), ttl.to_string().into()];
+        let version = session.subscriptions.as_ref().map_or(0, |all| all.version);
+        let arguments = vec![
+            write_session(session).into(),
+            ttl.to_string().into(),
+            session.connection.to_string().into(),
+            version.to_string().into(),
+        ];
         let was_taken: bool = KEEP.run(client, keys, arguments).await?;
         Ok(was_taken.then_some(session.key))
     });
@@ -46,5 +53,18 @@ pub(super) async fn take(
     let if_there = Some(SetOptions::XX);
     let record: Option<Bytes> =
         store.step(client.set(place, "", expiry(remembered), if_there, true)).await?;
+    Ok(record.and_then(|record| read_session(key, &record)))
+}
+
+pub(super) async fn pass(
+    store: &Store,
+    key: SessionKey,
+    to: ConnectionId,
+    ttl: Duration,
+) -> Result<Option<KeptSession>, StoreError> {
+    let client = store.client()?;
+    let keys = vec![store.keys.session(&key)];
+    let arguments = vec![to.to_string().into(), millis(ttl).to_string().into()];
+    let record: Option<Bytes> = store.step(PASS.run(client, keys, arguments)).await?;
     Ok(record.and_then(|record| read_session(key, &record)))
 }

@@ -21,6 +21,7 @@ pub(super) struct Script {
 }
 
 pub(super) static KEEP: Script = Script::new(include_str!("lua/keep.lua"));
+pub(super) static PASS: Script = Script::new(include_str!("lua/pass.lua"));
 
 /// The file's script, behind what all scripts of the queue share.
 macro_rules! of_queue {

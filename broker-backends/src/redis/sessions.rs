@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use broker_core::{
+    ConnectionId,
     ports::{Begun, BoxFuture, Sessions, StoreError},
     resume::{KeptSession, SessionKey},
 };
@@ -93,6 +94,15 @@ impl Sessions for RedisSessions {
         remembered: Duration,
     ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
         Box::pin(kept::take(&self.store, key, remembered))
+    }
+
+    fn pass(
+        &self,
+        key: SessionKey,
+        to: ConnectionId,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        Box::pin(kept::pass(&self.store, key, to, ttl))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use broker_core::{
-    Action, ConnectionId, Identity, Interest, Timestamp,
+    Action, ConnectionId, Epoch, Identity, Interest, Offset, Position, Timestamp,
     ports::{Begun, Sessions},
+    recovery::{KeptSubscription, KeptSubscriptions},
     resume::{KeptSession, SessionKey},
 };
 use bytes::Bytes;
@@ -27,6 +28,9 @@ macro_rules! sessions_contract {
             a_session_comes_back_as_it_was_kept
             one_of_many_takes_a_session
             a_session_that_was_taken_is_not_kept_again
+            a_session_that_was_passed_is_kept_for_who_has_it_now
+            the_latest_version_of_a_session_is_kept
+            what_is_not_kept_or_was_taken_is_not_passed
             a_session_that_is_kept_anew_lasts_longer
             that_a_session_was_taken_is_forgotten_in_the_end
         }
@@ -119,7 +123,23 @@ fn session(key: u8, user: &str) -> KeptSession {
         connection: ConnectionId(u128::MAX - u128::from(key)),
         origin: ConnectionId(7),
         identity: Arc::new(identity),
+        subscriptions: None,
     }
+}
+
+/// The same, with subscriptions that the server sees to.
+fn recoverable(key: u8, version: u64) -> KeptSession {
+    let position = Position { epoch: Epoch(3), offset: Offset(version), fingerprint: None };
+    let subscription = |number, interest, from| KeptSubscription { number, interest, from };
+    let all = vec![
+        subscription(0, Interest::Channel("venue:%1".parse().expect("a channel")), Some(position)),
+        subscription(4, Interest::Pattern("orders:*".parse().expect("a pattern")), None),
+    ];
+    let kept = KeptSubscriptions { version, next: 5, confirmed: Timestamp(9), all };
+    // Claims may look like anything.
+    let claims = [("\"connection\":\"0\"".to_owned(), vec!["\"version\":99".to_owned()])].into();
+    let identity = Arc::new(Identity { claims, ..Identity::default() });
+    KeptSession { identity, subscriptions: Some(Box::new(kept)), ..session(key, "ann") }
 }
 
 async fn keep(store: &dyn Sessions, sessions: &[KeptSession], ttl: Duration) -> Vec<SessionKey> {
@@ -164,6 +184,42 @@ pub async fn a_session_that_was_taken_is_not_kept_again<K>((store, _): &Fixture<
     }
     assert_eq!(take(&**store, &ann).await, None);
     assert_eq!(take(&**store, &bob).await, Some(bob));
+}
+
+/// Whoever had it before is told that it was taken, however often it is passed on.
+pub async fn a_session_that_was_passed_is_kept_for_who_has_it_now<K>((store, _): &Fixture<K>) {
+    let first = recoverable(1, 1);
+    keep(&**store, std::slice::from_ref(&first), LONG).await;
+    let mut last = first.clone();
+    for number in 2..4 {
+        let next = KeptSession { connection: ConnectionId(number), ..recoverable(1, 2) };
+        let passed = store.pass(last.key, next.connection, LONG).await;
+        assert_eq!(passed, Ok(Some(last.clone())));
+        assert_eq!(keep(&**store, &[last.clone(), first.clone()], LONG).await, [first.key; 2]);
+        assert_eq!(keep(&**store, std::slice::from_ref(&next), LONG).await, []);
+        last = next;
+    }
+    assert_eq!(take(&**store, &first).await, Some(last));
+}
+
+/// Writers that overtake each other do no harm.
+pub async fn the_latest_version_of_a_session_is_kept<K>((store, _): &Fixture<K>) {
+    let (old, new) = (recoverable(1, 9), recoverable(1, 10));
+    for session in [&new, &old] {
+        assert_eq!(keep(&**store, std::slice::from_ref(session), LONG).await, []);
+    }
+    assert_eq!(take(&**store, &old).await, Some(new));
+}
+
+/// Nor does passing bring anything back.
+pub async fn what_is_not_kept_or_was_taken_is_not_passed<K>((store, _): &Fixture<K>) {
+    let ann = recoverable(1, 1);
+    let pass = async || store.pass(ann.key, ConnectionId(2), LONG).await.expect("answers");
+    assert_eq!(pass().await, None);
+    keep(&**store, std::slice::from_ref(&ann), LONG).await;
+    assert_eq!(take(&**store, &ann).await, Some(ann.clone()));
+    assert_eq!(pass().await, None);
+    assert_eq!(keep(&**store, std::slice::from_ref(&ann), LONG).await, [ann.key]);
 }
 
 /// A session ends by itself, but not before what was said last.
