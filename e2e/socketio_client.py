@@ -76,7 +76,7 @@ class SocketIo:
 
     def connected(self, deadline=DEADLINE):
         """Waits until it is connected; over which transport it then is may have changed already."""
-        self.id, self.transport = self.expect("connect", deadline=deadline)
+        self.id, self.transport, self.recovered = self.expect("connect", deadline=deadline)
         return self
 
     def emit(self, *event):

@@ -12,7 +12,7 @@ const say = (...what) => console.log(JSON.stringify(what));
 
 function listen(client, socket) {
   clients.set(client, socket);
-  socket.on('connect', () => say(client, 'connect', socket.id, socket.io.engine.transport.name));
+  socket.on('connect', () => say(client, 'connect', socket.id, socket.io.engine.transport.name, socket.recovered));
   socket.on('disconnect', (reason) => say(client, 'disconnect', reason, socket.active));
   socket.on('connect_error', (error) => say(client, 'connect_error', error.message, error.data ?? null, socket.active));
   socket.onAny((...event) => say(client, 'event', ...event));

@@ -5,6 +5,7 @@
 
 mod block;
 mod catch_up;
+mod marked;
 mod redelivery;
 mod retained;
 mod stored;
@@ -196,7 +197,7 @@ impl Fanout {
         let mut delivered = 0;
         self.hub.subscribers().for_each(via, |_, Subscriber { outbox, .. }| {
             if !outbox.is_overlapping() {
-                delivered += self.push(outbox, &block, touched);
+                delivered += self.push(outbox, via, &block, touched);
                 return;
             }
             for (print, copy) in copies.get_or_init(make_copies) {
@@ -233,7 +234,7 @@ impl Fanout {
                 let print = *print.get_or_init(|| Print::of(message));
                 self.push_first_copy(outbox, via, (print, &frame), touched)
             } else {
-                self.push(outbox, &frame, touched)
+                self.push(outbox, via, &frame, touched)
             };
         });
         if let Some(span) = span {
@@ -279,10 +280,13 @@ impl Fanout {
                 });
                 0
             }
+            _ if copy.frame.is_stored() && outbox.is_tracked() => {
+                self.push_marked(outbox, (copy.via, Some(copy.message)), copy.frame, touched)
+            }
             _ => {
                 let frame = frame();
                 let pushed = outbox.push_new(copy.message, frame);
-                pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, frame), touched))
+                pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, frame.len()), touched))
             }
         }
     }
@@ -296,7 +300,7 @@ impl Fanout {
                 continue;
             }
             if let Some(pushed) = late.outbox.push_new(late.message, &late.frame) {
-                let delivered = self.note(pushed, &late.outbox, (1, &late.frame), touched);
+                let delivered = self.note(pushed, &late.outbox, (1, late.frame.len()), touched);
                 self.count(&late.via, delivered, touched);
             }
         }
@@ -308,16 +312,20 @@ impl Fanout {
     fn push<'a>(
         &self,
         outbox: &Arc<Outbox>,
+        via: &Interest,
         block: &Block<impl Iterator<Item = &'a Message> + Clone>,
         touched: &mut Touched,
     ) -> u64 {
+        if outbox.is_tracked() && block.is_stored() {
+            return self.push_marked(outbox, (via, None), block, touched);
+        }
         let bytes = block.bytes_for(outbox, &self.compressor());
         let pushed = if touched.alone {
             outbox.deliver(bytes, block.count)
         } else {
             outbox.push(bytes, block.count)
         };
-        self.note(pushed, outbox, (block.count, bytes), touched)
+        self.note(pushed, outbox, (block.count, bytes.len()), touched)
     }
 
     fn push_first_copy(
@@ -327,12 +335,15 @@ impl Fanout {
         (print, copy): (Print, &Single<'_>),
         touched: &mut Touched,
     ) -> u64 {
+        if let (Print::Own(print), true) = (print, outbox.is_tracked()) {
+            return self.push_marked(outbox, (via, Some(print)), copy, touched);
+        }
         let bytes = copy.bytes_for(outbox, &self.compressor());
         let pushed = match print {
             Print::Own(print) => outbox.push_new(print, bytes),
             Print::Alike(print) => outbox.push_first_copy(print, via, bytes),
         };
-        pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, bytes), touched))
+        pushed.map_or(0, |pushed| self.note(pushed, outbox, (1, bytes.len()), touched))
     }
 
     fn compressor(&self) -> Compressor<'_> {
@@ -343,7 +354,7 @@ impl Fanout {
         &self,
         pushed: Pushed,
         outbox: &Arc<Outbox>,
-        (messages, bytes): (u32, &Bytes),
+        (messages, bytes): (u32, usize),
         touched: &mut Touched,
     ) -> u64 {
         match pushed {
@@ -351,7 +362,7 @@ impl Fanout {
                 if pushed == Pushed::Unwritten {
                     touched.outboxes.push(Arc::clone(outbox));
                 }
-                touched.bytes += bytes.len() as u64;
+                touched.bytes += bytes as u64;
                 u64::from(messages)
             }
             Pushed::Closed => {

@@ -5,6 +5,8 @@
 //! written again as long as its connection is open; what is left of it then lasts for the window.
 //! Where the store is away, clients connect as those do that did not ask.
 
+mod recovery;
+
 use std::{mem, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -24,6 +26,7 @@ use tokio::{
 };
 
 use crate::{api, clock, hub::Hub, telemetry::Metrics};
+pub(crate) use recovery::{Comeback, Recovery};
 
 /// Sessions written at once, and notes taken at once.
 const BATCH: usize = 512;
@@ -44,6 +47,8 @@ pub(crate) struct Keeper {
     metrics: Arc<Metrics>,
     window: Duration,
     open: DashMap<ConnectionId, Open, ConnectionIdHasher>,
+    /// Sessions that are over, but not yet forgotten.
+    over: DashMap<SessionKey, ()>,
     notes: mpsc::Sender<Note>,
     /// Of the one task that runs.
     noted: Mutex<mpsc::Receiver<Note>>,
@@ -68,6 +73,18 @@ enum Note {
     Forget(SessionKey),
 }
 
+/// What is to be kept.
+#[derive(Debug)]
+pub(crate) struct ToKeep {
+    pub(crate) connection: ConnectionId,
+    pub(crate) origin: ConnectionId,
+    pub(crate) identity: Arc<Identity>,
+    /// Under which secret, if not under a new one.
+    pub(crate) secret: Option<Token>,
+    /// Whether it is to be recovered, and not resumed.
+    pub(crate) recoverable: bool,
+}
+
 /// A session that was written, and the secret that resumes it.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -85,8 +102,8 @@ impl Keeper {
         window: Duration,
     ) -> Self {
         let (notes, noted) = mpsc::channel(NOTES);
-        let (open, noted) = (DashMap::default(), Mutex::new(noted));
-        Self { store, bus, hub, metrics, window, open, notes, noted }
+        let (open, over, noted) = (DashMap::default(), DashMap::new(), Mutex::new(noted));
+        Self { store, bus, hub, metrics, window, open, over, notes, noted }
     }
 
     /// From one writing of a session on, for how long it is kept: until the next one, and the
@@ -110,22 +127,22 @@ impl Keeper {
         self.window / 2
     }
 
-    /// Writes a new session; `None` if the store does not take it.
-    pub(crate) async fn keep(
-        &self,
-        connection: ConnectionId,
-        origin: ConnectionId,
-        identity: Arc<Identity>,
-    ) -> Option<Box<Kept>> {
-        let secret = new_secret();
-        let session = KeptSession { key: key_of(&secret), connection, origin, identity };
-        let kept = Instant::now();
-        if let Err(error) = self.store.keep(vec![session.clone()], self.ttl()).await {
-            tracing::debug!(%error, "a session is not kept");
+    /// Writes a session; `None` if the store does not take it.
+    pub(crate) async fn keep(&self, what: ToKeep) -> Option<Box<Kept>> {
+        let ToKeep { connection, origin, identity, .. } = what;
+        let secret = what.secret.unwrap_or_else(new_secret);
+        let key = if what.recoverable { recovery_key_of(&secret) } else { key_of(&secret) };
+        let session = KeptSession { key, connection, origin, identity, subscriptions: None };
+        let open = Open { session, kept: Instant::now() };
+        let session = self.with_subscriptions(&open);
+        let outcome = self.store.keep(vec![session.clone()], self.ttl()).await;
+        if !matches!(&outcome, Ok(taken) if taken.is_empty()) {
+            tracing::debug!(?outcome, "a session is not kept");
             self.metrics.sessions.not_kept.inc();
             return None;
         }
-        Some(Box::new(Kept { open: Open { session, kept }, secret }))
+        self.note_written(&session);
+        Some(Box::new(Kept { open, secret }))
     }
 
     /// Looks after a session from now on, until [`Keeper::closed`]. Its secret may be told.
@@ -139,6 +156,11 @@ impl Keeper {
         if let Some(mut open) = self.open.get_mut(&connection) {
             open.session.identity = Arc::clone(identity);
         }
+        self.subscriptions_changed(connection);
+    }
+
+    /// The connection has ended a subscription.
+    pub(crate) fn subscriptions_changed(&self, connection: ConnectionId) {
         if self.notes.try_send(Note::Changed(connection)).is_err() {
             tracing::debug!("a session is written somewhat later");
         }
@@ -148,7 +170,13 @@ impl Keeper {
     pub(crate) fn closed(&self, connection: ConnectionId, with: Option<CloseCode>) {
         let Some((_, open)) = self.open.remove(&connection) else { return };
         let over = with.is_some_and(|code| !code.reconnect() && code != CloseCode::Superseded);
-        if over && self.notes.try_send(Note::Forget(open.session.key)).is_err() {
+        let key = open.session.key;
+        if !over {
+            return;
+        }
+        self.over.insert(key, ());
+        if self.notes.try_send(Note::Forget(key)).is_err() {
+            self.over.remove(&key);
             tracing::warn!("a session that is over lasts for its window: too many end at once");
             self.metrics.store_error();
         }
@@ -216,7 +244,8 @@ impl Keeper {
             self.metrics.sessions.not_kept.inc_by(u64::from(!certain));
             certain
         });
-        let open: Vec<KeptSession> = self.open.iter().map(|open| open.session.clone()).collect();
+        let open: Vec<KeptSession> =
+            self.open.iter().map(|open| self.with_subscriptions(&open)).collect();
         for batch in open.chunks(BATCH) {
             if !self.write(batch.to_vec()).await {
                 return;
@@ -235,10 +264,13 @@ impl Keeper {
                 return false;
             }
         };
-        for KeptSession { key, connection, .. } in all {
-            if taken.contains(&key) {
-                self.hub.close(connection, CloseCode::Superseded);
-            } else if let Some(mut open) = self.open.get_mut(&connection) {
+        for session in all {
+            if taken.contains(&session.key) {
+                self.hub.close(session.connection, CloseCode::Superseded);
+                continue;
+            }
+            self.note_written(&session);
+            if let Some(mut open) = self.open.get_mut(&session.connection) {
                 open.kept = kept;
             }
         }
@@ -252,9 +284,9 @@ impl Keeper {
                 Note::Supersede(connection) => superseded.push(connection),
                 Note::Changed(connection) => {
                     let open = self.open.get(&connection).filter(|open| self.is_certain(open));
-                    changed.extend(open.map(|open| open.session.clone()));
+                    changed.extend(open.map(|open| self.with_subscriptions(&open)));
                 }
-                Note::Forget(key) => over.push(self.store.take(key, self.remembered())),
+                Note::Forget(key) => over.push(self.forget(key)),
             }
         }
         if !superseded.is_empty() {
@@ -266,12 +298,15 @@ impl Keeper {
         if !changed.is_empty() {
             self.write(changed).await;
         }
-        for outcome in join_all(over).await {
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "a session that is over lasts for its window");
-                self.metrics.store_error();
-            }
+        join_all(over).await;
+    }
+
+    async fn forget(&self, key: SessionKey) {
+        if let Err(error) = self.store.take(key, self.remembered()).await {
+            tracing::debug!(%error, "a session that is over lasts for its window");
+            self.metrics.store_error();
         }
+        self.over.remove(&key);
     }
 }
 
@@ -282,6 +317,13 @@ fn new_secret() -> Token {
 
 fn key_of(secret: &Token) -> SessionKey {
     SessionKey(Sha256::digest(secret.reveal()).into())
+}
+
+/// Another one: what a client is recovered by, beside its token, resumes nothing by itself.
+fn recovery_key_of(secret: &Token) -> SessionKey {
+    SessionKey(
+        Sha256::new().chain_update("recovery ").chain_update(secret.reveal()).finalize().into(),
+    )
 }
 
 #[cfg(test)]

@@ -95,6 +95,17 @@ impl Window {
         }
     }
 
+    /// Whether another one would have no more behind this message: what has left one for being one
+    /// too many, the log need not have either.
+    fn serves(&self, position: &Position) -> bool {
+        self.after.is_none() && (!self.whole || self.reaches(position))
+    }
+
+    /// Whether it has all that the log has behind this message.
+    fn reaches(&self, position: &Position) -> bool {
+        self.begins.0 <= position.offset.0.saturating_add(1)
+    }
+
     /// Whether it has what comes right behind this message.
     fn joins(&self, position: &Position) -> bool {
         let first = self.from(position.offset).next().and_then(Message::position);
@@ -149,7 +160,10 @@ impl Feed {
         };
         let has = |window: &Window| match from {
             Some(from) => window.begins <= from,
-            None => window.after.is_none() || wanted.position().is_some_and(|it| window.joins(&it)),
+            None => match wanted.position() {
+                Some(position) => window.serves(&position) || window.joins(&position),
+                None => window.after.is_none(),
+            },
         };
         if self.window.as_ref().is_some_and(|window| has(window)) {
             Need::Nothing
@@ -297,6 +311,9 @@ impl Window {
         let newer = || self.from(Offset(asked.offset.0.saturating_add(1))).collect();
         if self.after.is_some() {
             return self.joins(asked).then(newer);
+        }
+        if !self.reaches(asked) {
+            return None;
         }
         let fresh = age.is_some_and(|age| age + history.uncertainty() < history.ttl);
         let top = Top { epoch: position.epoch, newest: Some(position), end: position.offset };

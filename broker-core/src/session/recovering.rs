@@ -1,11 +1,7 @@
 //! A client that goes on after its connection broke, with its subscriptions, and what it missed.
 
 use super::{Effect, Now, OpId, Pending, Session, State, Subscription, Token, connecting::Keeping};
-use crate::{
-    access::{Action, Identity},
-    name::Interest,
-    recovery::Recovered,
-};
+use crate::{access::Identity, name::Interest, recovery::Recovered};
 
 impl Session {
     /// The outcome of [`Effect::Recover`]; `None`: there is nothing that it could go on with.
@@ -43,9 +39,8 @@ impl Session {
     fn recover(&mut self, now: Now, identity: Identity, recovered: Recovered) {
         let Recovered { origin, subscriptions: missed } = recovered;
         let own = self.rules.namespaces.channels_on_connect(&self.identity);
-        let may_have = |interest: &Interest| {
-            self.is_own(interest) || self.authorize(Action::Subscribe, interest).is_ok()
-        };
+        let may_have =
+            |interest: &Interest| self.is_own(interest) || self.may_subscribe(interest).is_ok();
         let is_new = |own: &Interest| missed.iter().all(|(interest, _)| interest != own);
         let new = own.into_iter().map(Interest::Channel).filter(is_new);
         let before = missed.iter().map(|(interest, since)| (interest.clone(), Some(since.clone())));
@@ -83,7 +78,7 @@ impl Session {
 
     fn begin_anew(&mut self) {
         self.origin = self.id;
-        let asked_for = |(_, state): &(Interest, Subscription)| *state == Subscription::Live;
+        let asked_for = |(_, state): &(Interest, Subscription)| *state != Subscription::Server;
         while let Some(index) = self.subscriptions.iter().position(asked_for) {
             self.leave(index);
         }

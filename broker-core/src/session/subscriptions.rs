@@ -104,7 +104,7 @@ impl Session {
         }
     }
 
-    fn may_subscribe(&self, interest: &Interest) -> Result<(), Denied> {
+    pub(super) fn may_subscribe(&self, interest: &Interest) -> Result<(), Denied> {
         if self.is_itself(interest) {
             return Ok(());
         }

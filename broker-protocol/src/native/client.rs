@@ -213,7 +213,8 @@ fn put_request(request: &Request, out: &mut BytesMut) -> Opcode {
                 object.text("acks", "client");
             }
             match session {
-                Resumption::Never => {}
+                // What the server sees to, native clients do themselves.
+                Resumption::Never | Resumption::Recoverable(_) => {}
                 Resumption::Offered => drop(object.flag("session", true)),
                 Resumption::From(secret) => drop(object.text("session", secret.reveal())),
             }

@@ -67,6 +67,7 @@ impl Tickets {
             connection: nobody,
             origin: nobody,
             identity: Arc::new(identity),
+            subscriptions: None,
         };
         let expires = later(ttl);
         let kept = self.store.keep(vec![session], ttl).await;

@@ -12,6 +12,7 @@ use broker_core::{
     CloseCode, ConnectionId, ErrorCode, Identity, Interest, Position,
     message::Data,
     ports::{Accepted, BoxFuture, BusError, PublishError, RequestError},
+    recovery::Progress,
     resume::Resumed,
     session::{Acks, Command, Failure, OpId, Present, Request, Resumption, Session, Token},
 };
@@ -24,7 +25,7 @@ use super::{Client, Deps};
 use crate::{
     clock,
     dialect::Dialect,
-    keeper::Kept,
+    keeper::{Kept, Recovery},
     outbox::{Notices, Outbox, Pushed},
     socket::Socket,
     telemetry::Metrics,
@@ -69,6 +70,7 @@ pub(crate) enum Step {
 pub(crate) enum Outcome {
     Verified(OpId, Result<Identity, Failure>),
     Resumed(OpId, Result<Resumed, Failure>),
+    Recovered(OpId, Result<Box<Recovery>, &'static str>),
     Kept(OpId, Option<Box<Kept>>),
     Joined(OpId, Result<(), BusError>),
     Published(OpId, Result<Accepted, PublishError>),
@@ -88,6 +90,9 @@ impl Conversation {
     ) -> Self {
         let outbox =
             Outbox::new(id, socket, deps.wire.queue_bytes).with_encoding(dialect.encoding());
+        if dialect.recovers() {
+            outbox.track(Progress::new(id));
+        }
         let outbox = Arc::new(outbox);
         deps.hub.add(&outbox);
         deps.metrics.connections.inc();
@@ -108,7 +113,11 @@ impl Conversation {
 
     /// Says who comes, for a client that has said it with its request.
     pub(crate) fn connect(&mut self, token: Option<Token>, acks: Acks) {
-        let command = Command::Connect { token, acks, session: Resumption::Never };
+        let session = match &self.dialect {
+            Dialect::Faced(faced) => faced.resumption(),
+            Dialect::Native { .. } => Resumption::Never,
+        };
+        let command = Command::Connect { token, acks, session };
         self.session.handle_request(clock::now(), Request { id: None, command }, rand::random());
     }
 
@@ -279,8 +288,12 @@ impl Conversation {
         match outcome {
             Outcome::Verified(op, outcome) => self.session.handle_verified(now, op, outcome),
             Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
+            Outcome::Recovered(op, outcome) => self.recovered(op, outcome),
             Outcome::Kept(op, kept) => {
                 let secret = kept.map(|kept| self.deps.keeper.watch(*kept));
+                if secret.is_none() {
+                    self.not_kept();
+                }
                 self.session.handle_kept(now, op, secret);
             }
             Outcome::Joined(op, outcome) => self.session.handle_joined(now, op, outcome),
@@ -307,7 +320,12 @@ impl Conversation {
         }
         hub.remove(id);
         self.deps.asks.ended(id);
-        let closed = if let Some(End::Closing(code)) = self.end { Some(code) } else { None };
+        let closed = match (self.end, &self.dialect) {
+            (Some(End::Closing(code)), _) => Some(code),
+            // It has left the namespace, not only lost its transport.
+            (Some(End::ByClient), Dialect::Faced(_)) => Some(CloseCode::Normal),
+            _ => None,
+        };
         self.deps.keeper.closed(id, closed);
         if self.session.was_opened() {
             self.deps.directory.disconnected(id, self.outbox.user().cloned());

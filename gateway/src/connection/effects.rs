@@ -19,6 +19,8 @@ use super::{
 use crate::{
     clock,
     hub::feeds::{ChannelFeed, NotGiven},
+    keeper::ToKeep,
+    profile::RenderError,
     telemetry::{ActiveSpan, Source},
 };
 
@@ -36,6 +38,12 @@ impl Conversation {
                 Effect::KeepAnew => {
                     self.deps.keeper.changed(self.outbox.id(), self.session.identity());
                 }
+                Effect::Recover { op, secret } => self.recover(op, secret),
+                Effect::CatchUp { op, subscriptions } => {
+                    self.push(&mut replies);
+                    self.catch_up(op, &subscriptions);
+                }
+                Effect::BeginAnew => self.begin_anew(),
                 Effect::Opened => self.opened(),
                 Effect::Join { op, interest, since } => self.join(op, &interest, since),
                 Effect::Deliver { interest, answers, since } => {
@@ -70,7 +78,11 @@ impl Conversation {
     }
 
     pub(super) fn encode_message(&self, message: &Message, out: &mut BytesMut) {
-        let encoded = self.dialect.encode_message(message, self.session.identity(), out);
+        let encoded = self.dialect.encode_message(message, (self.session.identity(), None), out);
+        self.count_unfit(message, encoded);
+    }
+
+    pub(super) fn count_unfit(&self, message: &Message, encoded: Result<(), RenderError>) {
         if let Err(error) = encoded {
             self.deps.metrics.dropped("unfit", 1);
             tracing::warn!(channel = %message.channel, %error, "a message does not fit its template");
@@ -103,11 +115,15 @@ impl Conversation {
     }
 
     fn keep(&mut self, op: OpId) {
-        let (keeper, id) = (Arc::clone(&self.deps.keeper), self.outbox.id());
-        let (origin, identity) = (self.session.origin(), Arc::clone(self.session.identity()));
-        self.wait_for(
-            async move { Outcome::Kept(op, keeper.keep(id, origin, identity).await) }.boxed(),
-        );
+        let keeper = Arc::clone(&self.deps.keeper);
+        let what = ToKeep {
+            connection: self.outbox.id(),
+            origin: self.session.origin(),
+            identity: Arc::clone(self.session.identity()),
+            secret: self.known_secret(),
+            recoverable: self.dialect.recovers(),
+        };
+        self.wait_for(async move { Outcome::Kept(op, keeper.keep(what).await) }.boxed());
     }
 
     fn opened(&mut self) {
@@ -126,7 +142,7 @@ impl Conversation {
         if self.session.interests().any(|other| may_overlap(interest, other)) {
             self.outbox.watch_overlap();
         }
-        let mut joined = self.deps.hub.join(interest, since);
+        let mut joined = self.begin_tracked(interest, self.deps.hub.join(interest, since));
         match joined.as_mut().now_or_never() {
             Some(outcome) => self.finish(Outcome::Joined(op, outcome)),
             None => self.wait_for(async move { Outcome::Joined(op, joined.await) }.boxed()),
@@ -142,6 +158,8 @@ impl Conversation {
         since: Option<&Since>,
         replies: &mut BytesMut,
     ) {
+        let noted = self.go_live(&interest).filter(|_| since.is_none());
+        let since = since.or(noted.as_ref());
         if let Interest::Pattern(pattern) = &interest
             && let Some(watched) = self.deps.hub.watched(pattern.namespace()).cloned()
         {
@@ -169,7 +187,11 @@ impl Conversation {
             let body = Outgoing::Evicted { evicted, expired, position };
             self.encode(&Reply { id: None, body }, replies);
         }
+        if let Some(start) = replay.as_ref().map(|replay| replay.start) {
+            self.note_start((&interest, start), noted.is_some());
+        }
         let past = replay.map(|mut replay| {
+            replay.start.recovered = replay.start.recovered.filter(|_| noted.is_none());
             let is_due = |message: &Message| {
                 channel.as_ref().is_some_and(|channel| channel.has_waited_out(message, now.wall))
             };
@@ -182,8 +204,11 @@ impl Conversation {
             self.encode(&Reply { id, body }, replies);
         }
         let messages = past.map_or(Vec::new(), |past| past.messages);
-        for message in &messages {
-            self.encode_message(message, replies);
+        if self.outbox.is_tracked() && !messages.is_empty() {
+            self.push(replies);
+            messages.iter().for_each(|message| self.push_marked(&interest, message));
+        } else {
+            messages.iter().for_each(|message| self.encode_message(message, replies));
         }
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.deps.metrics.history.replayed.inc_by(count.into());
@@ -244,7 +269,7 @@ impl Conversation {
     }
 
     /// What of the past is for this client.
-    fn select<'a>(&self, replay: Replay<'a>) -> Replay<'a> {
+    pub(super) fn select<'a>(&self, replay: Replay<'a>) -> Replay<'a> {
         let Replay { mut start, mut messages } = replay;
         if let Some(recovered) = start.recovered {
             self.deps.metrics.history.recovery(recovered);
@@ -259,7 +284,11 @@ impl Conversation {
 
     pub(super) fn is_excluded(&self, message: &Message) -> bool {
         let exclude = message.options.as_ref().map(|options| &options.exclude);
-        exclude.is_some_and(|exclude| self.outbox.is_excluded(exclude))
+        // The outbox knows who it is for only once the session is open.
+        let user = self.session.identity().user.as_ref();
+        exclude.is_some_and(|exclude| {
+            self.outbox.is_excluded(exclude) || exclude.covers(self.session.origin(), user)
+        })
     }
 
     /// Whether another copy of the message comes by a channel that is recovered as well.
@@ -273,6 +302,7 @@ impl Conversation {
 
     fn leave(&self, interest: &Interest) {
         self.deps.hub.leave(interest, self.outbox.id());
+        self.end_tracked(interest);
         self.outbox.forget_copies(interest);
     }
 

@@ -30,7 +30,7 @@ impl Conversation {
     }
 
     fn evaluate(&mut self, name: &str, args: &[Data]) -> Result<Reaction, Failure> {
-        let connection = self.outbox.id().to_string();
+        let connection = self.session.origin().to_string();
         let identity = Arc::clone(self.session.identity());
         let context = Context { connection: &connection, identity: &identity, now: clock::wall() };
         let Dialect::Faced(faced) = &mut self.dialect else {

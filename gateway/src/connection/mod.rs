@@ -10,6 +10,7 @@ mod envelope;
 mod events;
 mod mount;
 mod present;
+mod recovering;
 mod snapshot;
 mod snapshot_event;
 mod upgrade;

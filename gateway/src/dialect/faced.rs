@@ -6,7 +6,7 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use broker_core::{
     CloseCode, ConnectionId, ErrorCode, Identity, JsonText, Message,
     code::Retry,
-    session::{Failure, Outgoing, Reply},
+    session::{Connected, Failure, Outgoing, Reply, Resumption, Token},
 };
 use broker_protocol::{
     envelope::Envelope,
@@ -21,6 +21,7 @@ use super::{
     calls::{Calls, Event, Settled},
     framing::{Form, Framing, ReplyTo},
     rates::Rates,
+    returning::Returning,
 };
 use crate::{
     clock,
@@ -42,6 +43,8 @@ pub(crate) struct Faced {
     /// What is to be done for a client that was just let in: boxed, since it is soon done.
     welcome: Option<Box<Event>>,
     opening: Option<Box<Opening>>,
+    /// What it goes on with.
+    returning: Option<Box<Returning>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +79,10 @@ pub(crate) enum Taken {
 
 impl Faced {
     pub(crate) fn new(framing: Arc<Framing>, id: ConnectionId, auth: Option<JsonText>) -> Self {
+        let recovers = framing.recovery().is_some();
+        let returning = auth.as_ref().filter(|_| recovers).and_then(Returning::of);
         Self {
+            returning: returning.map(Box::new),
             framing,
             id,
             calls: Calls::default(),
@@ -91,6 +97,24 @@ impl Faced {
 
     pub(crate) fn framing(&self) -> &Arc<Framing> {
         &self.framing
+    }
+
+    /// Whether its session is to be recovered, and from what.
+    pub(crate) fn resumption(&self) -> Resumption {
+        match (self.framing.recovery(), &self.returning) {
+            (None, _) => Resumption::Never,
+            (Some(_), None) => Resumption::Recoverable(None),
+            (Some(_), Some(it)) => Resumption::Recoverable(Some(it.secret.clone())),
+        }
+    }
+
+    pub(crate) fn returning(&mut self) -> &mut Option<Box<Returning>> {
+        &mut self.returning
+    }
+
+    /// It goes on as who it was.
+    pub(crate) fn go_on_as(&mut self, origin: ConnectionId) {
+        self.id = origin;
     }
 
     /// The client has said who it is; `asked`, where it wants to know what comes of that.
@@ -172,7 +196,7 @@ impl Faced {
     pub(super) fn encode_message(
         &self,
         message: &Message,
-        identity: &Identity,
+        (identity, mark): (&Identity, Option<&str>),
         out: &mut BytesMut,
     ) -> Result<(), RenderError> {
         let told = self.framing.told(message)?;
@@ -185,14 +209,14 @@ impl Faced {
             }
         };
         if let Some(emission) = told.emission(subject) {
-            self.framing.encode_message(message, emission, out);
+            self.framing.encode_marked((message, emission), mark, out);
         }
         Ok(())
     }
 
     pub(super) fn encode_reply(&mut self, reply: &Reply, identity: &Identity, out: &mut BytesMut) {
         match (reply.id, &reply.body) {
-            (None, Outgoing::Connected(_)) => self.connected(identity, out),
+            (None, Outgoing::Connected(connected)) => self.connected(connected, identity, out),
             (None, Outgoing::Error(failure)) if self.state == State::Waiting => {
                 self.refuse(failure.code, &failure.text, out);
             }
@@ -204,7 +228,7 @@ impl Faced {
         }
     }
 
-    fn connected(&mut self, identity: &Identity, out: &mut BytesMut) {
+    fn connected(&mut self, connected: &Connected, identity: &Identity, out: &mut BytesMut) {
         let sid = self.id.to_string();
         let face = Arc::clone(&self.framing.face);
         if let Err(unmet) = face.auth.require.check(identity) {
@@ -212,7 +236,11 @@ impl Faced {
         }
         self.state = State::Connected;
         let asked = self.opening.as_mut().and_then(|opening| opening.asked.take());
-        self.framing.encode_welcome(&sid, (asked.as_ref(), identity), out);
+        let pid = connected.session.as_ref().map(Token::reveal);
+        self.framing.encode_welcome((&sid, pid), (asked.as_ref(), identity), out);
+        if connected.resumed {
+            return;
+        }
         if self.framing.echo {
             return self.echo_auth(out);
         }

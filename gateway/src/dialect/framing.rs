@@ -1,6 +1,6 @@
 //! How what clients of a face are told becomes frames.
 
-use std::{slice, sync::Arc};
+use std::{slice, sync::Arc, time::Duration};
 
 use broker_core::{
     Data, ErrorCode, EventName, Identity, Interest, JsonText, Message, Timestamp, ports::GapReason,
@@ -39,6 +39,8 @@ pub(crate) enum Form {
 pub(crate) struct Space {
     pub(crate) namespace: Namespace,
     pub(crate) parser: Parser,
+    /// How long a client may be out of reach unnoticed, where clients are recovered.
+    pub(crate) recovery: Option<Duration>,
 }
 
 /// What a client calls an event of which it wants to know what came of it.
@@ -61,8 +63,26 @@ impl Space {
         self.parser.encode(&self.namespace, outgoing, out);
     }
 
+    /// Where clients are recovered, they take a text at an event's end for its mark.
     pub(crate) fn encode_event(&self, name: &str, args: Arguments<'_>, out: &mut BytesMut) {
-        self.encode(&socketio::Outgoing::Event { name, id: None, args, offset: None }, out);
+        if let (Some(_), Arguments::Json(values)) = (self.recovery, args)
+            && values.last().is_none_or(|last| last.as_bytes().starts_with(b"\""))
+        {
+            let null = JsonText::from_checked(Bytes::from_static(b"null"));
+            let values: Vec<JsonText> = values.iter().cloned().chain([null]).collect();
+            return self.encode_with(name, Arguments::Json(&values), None, out);
+        }
+        self.encode_with(name, args, None, out);
+    }
+
+    fn encode_with(
+        &self,
+        name: &str,
+        args: Arguments<'_>,
+        offset: Option<&str>,
+        out: &mut BytesMut,
+    ) {
+        self.encode(&socketio::Outgoing::Event { name, id: None, args, offset }, out);
     }
 }
 
@@ -73,6 +93,11 @@ impl Framing {
             Form::SocketIo(space) => Some(space),
             Form::Envelope => None,
         }
+    }
+
+    /// How long a client may be out of reach unnoticed, where clients are recovered.
+    pub(crate) fn recovery(&self) -> Option<Duration> {
+        self.space()?.recovery
     }
 
     /// What clients are told of a message.
@@ -95,6 +120,29 @@ impl Framing {
                 let time = message.time;
                 envelope::Outgoing { id, event, args, in_reply_to: None, time }.encode(out);
             }
+        }
+    }
+
+    /// The same, with where the client stands then.
+    pub(crate) fn encode_marked(
+        &self,
+        (message, emission): (&Message, &Emission),
+        mark: Option<&str>,
+        out: &mut BytesMut,
+    ) {
+        match (&self.form, mark) {
+            (Form::SocketIo(space), Some(mark)) => with_arguments(&emission.args, |args| {
+                space.encode_with(emission.event.as_str(), args, Some(mark), out);
+            }),
+            _ => self.encode_message(message, emission, out),
+        }
+    }
+
+    /// Word that a subscription could not be kept, so that the client is not recovered for now.
+    pub(crate) fn encode_unkept(&self, interest: &Interest, mark: &str, out: &mut BytesMut) {
+        let body = [text_of(&json!({ "channel": interest.as_str() }))];
+        if let Some(space) = self.space() {
+            space.encode_with("fanfare:unkept", Arguments::Json(&body), Some(mark), out);
         }
     }
 
@@ -171,14 +219,12 @@ impl Framing {
     /// The client is let in; `asked`, where it has asked for it by an event.
     pub(super) fn encode_welcome(
         &self,
-        sid: &str,
+        (sid, pid): (&str, Option<&str>),
         (asked, identity): (Option<&ReplyTo>, &Identity),
         out: &mut BytesMut,
     ) {
         match &self.form {
-            Form::SocketIo(space) => {
-                space.encode(&socketio::Outgoing::Connect { sid, pid: None }, out);
-            }
+            Form::SocketIo(space) => space.encode(&socketio::Outgoing::Connect { sid, pid }, out),
             Form::Envelope => {
                 let Some(asked) = asked else { return };
                 let mut body = json!({ "connection": sid });

@@ -4,6 +4,7 @@ mod calls;
 mod faced;
 mod framing;
 mod rates;
+mod returning;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::profile::RenderError;
 pub(crate) use calls::Event;
 pub(crate) use faced::{Faced, Taken, closes_transport};
 pub(crate) use framing::{Form, Framing, ReplyTo, Space};
+pub(crate) use returning::Offset;
 
 /// What is in a ping whose answer acknowledges all that was written before it.
 pub(crate) const PROBE: &[u8] = b"ack";
@@ -57,6 +59,11 @@ impl Dialect {
         }
     }
 
+    /// Whether its client may be recovered.
+    pub(crate) fn recovers(&self) -> bool {
+        matches!(self, Self::Faced(faced) if faced.framing().recovery().is_some())
+    }
+
     /// Whether a few bytes of the client may become a long message.
     pub(crate) const fn is_compressed(&self) -> bool {
         matches!(self, Self::Native { compressed: true })
@@ -69,17 +76,19 @@ impl Dialect {
         }
     }
 
+    /// With where its client stands then, if it is told that.
+    ///
     /// # Errors
     /// The message is not of the form that the client's face expects; nothing is written.
     pub(crate) fn encode_message(
         &self,
         message: &Message,
-        identity: &Identity,
+        (identity, mark): (&Identity, Option<&str>),
         out: &mut BytesMut,
     ) -> Result<(), RenderError> {
         match self {
             Self::Native { .. } => native::encode_message(message, out),
-            Self::Faced(faced) => return faced.encode_message(message, identity, out),
+            Self::Faced(faced) => return faced.encode_message(message, (identity, mark), out),
         }
         Ok(())
     }

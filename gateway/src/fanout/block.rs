@@ -25,7 +25,12 @@ pub(super) struct Block<M> {
     plain: OnceCell<Bytes>,
     deflated: OnceCell<Bytes>,
     framed: OnceCell<Box<Framed>>,
+    /// For those who get frames of their own, in the framing of the first of them.
+    alone: OnceCell<InFraming>,
 }
+
+/// What messages come to in a framing.
+type InFraming = (Arc<Framing>, Rc<[Option<Told>]>);
 
 /// The messages as those have them who share a framing and are of the same groups, and as others
 /// do.
@@ -44,7 +49,7 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
     pub(super) fn new(messages: M) -> Self {
         let count = u32::try_from(messages.clone().count()).unwrap_or(u32::MAX);
         let (plain, deflated, framed) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { count, messages, plain, deflated, framed }
+        Self { count, messages, plain, deflated, framed, alone: OnceCell::new() }
     }
 
     /// What this connection is to be sent.
@@ -89,15 +94,27 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
 
     /// What does not fit its template is told to nobody who sees it in this framing.
     fn told(&self, framing: &Framing, metrics: &Metrics) -> Rc<[Option<Told>]> {
-        let told = self.messages.clone().map(|message| {
-            let told = framing.told(message).inspect_err(|error| {
-                metrics.dropped("unfit", 1);
-                let channel = &message.channel;
-                tracing::warn!(%channel, %error, "a message does not fit its template");
-            });
-            told.ok()
-        });
-        told.collect()
+        self.messages.clone().map(|message| told(framing, message, metrics)).collect()
+    }
+
+    /// Whether the messages are of a channel with history.
+    pub(super) fn is_stored(&self) -> bool {
+        self.messages.clone().next().is_some_and(|message| message.stored.is_some())
+    }
+
+    pub(super) fn messages(&self) -> impl Iterator<Item = &'a Message> {
+        self.messages.clone()
+    }
+
+    /// What each of the messages comes to.
+    pub(super) fn told_alone(
+        &self,
+        framing: &Arc<Framing>,
+        metrics: &Metrics,
+    ) -> Rc<[Option<Told>]> {
+        let (of, all) =
+            self.alone.get_or_init(|| (Arc::clone(framing), self.told(framing, metrics)));
+        if Arc::ptr_eq(of, framing) { Rc::clone(all) } else { self.told(framing, metrics) }
     }
 
     fn framed_bytes(&self, framing: &Framing, told: &[Option<Told>], groups: &[usize]) -> Bytes {
@@ -121,13 +138,21 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
     }
 }
 
+fn told(framing: &Framing, message: &Message, metrics: &Metrics) -> Option<Told> {
+    let told = framing.told(message).inspect_err(|error| {
+        metrics.dropped("unfit", 1);
+        tracing::warn!(channel = %message.channel, %error, "a message does not fit its template");
+    });
+    told.ok()
+}
+
 /// Which group of each message that is split the recipient is of; mostly none is.
 fn groups_of(told: &[Option<Told>], outbox: &Outbox) -> Vec<usize> {
     let mut splits = told.iter().flatten().filter_map(|told| told.split.as_ref()).peekable();
     if splits.peek().is_none() {
         return Vec::new();
     }
-    let id = outbox.id().to_string();
+    let id = outbox.origin().to_string();
     let subject = outbox.user().map_or(&*id, UserId::as_str);
     splits.map(|split| split.pick(subject)).collect()
 }

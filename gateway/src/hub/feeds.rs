@@ -131,6 +131,18 @@ impl ChannelFeed {
         self.queue.as_ref().is_some_and(|standing| standing.lock().given)
     }
 
+    /// After what a subscription begins that begins now; `None`, where the user has something pending
+    /// before that.
+    pub(crate) fn beginning(&self) -> Option<Position> {
+        let position = self.lock().position()?;
+        let Some(standing) = &self.queue else { return Some(position) };
+        let is_behind = |(epoch, after)| epoch == position.epoch && after >= position.offset;
+        let backlog = standing.lock().backlog?;
+        // Without a message there, the channel is empty.
+        let nothing = position.fingerprint.is_none() || backlog.after.is_some_and(is_behind);
+        nothing.then_some(position)
+    }
+
     /// What is to be given to the user; `None`: it is not known, and an acknowledgement of what
     /// comes live must not cover it.
     pub(crate) fn note_backlog(&self, backlog: Option<Backlog>) {
@@ -246,7 +258,13 @@ impl Feeds {
         let Some(history) = self.histories.get(channel.namespace()) else { return Ok(()) };
         let feed = self.open(channel, history);
         let backlog = self.read_backlog(&feed).await;
-        let wanted = backlog.as_ref().map_or(wanted, Wanted::Pending);
+        // Who says where it stands wants what is pending as well: only then its acknowledgements
+        // count.
+        let pending = backlog.as_ref().map(Wanted::Pending);
+        let (wanted, beside) = match wanted {
+            Wanted::Since(since) if since.position.is_some() => (wanted, pending),
+            _ => (pending.unwrap_or(wanted), None),
+        };
         let mut caught_up = feed.caught_up.subscribe();
         wait_until(&mut caught_up, 1).await?;
         if feed.lock().need(wanted) == Need::CatchUp {
@@ -255,6 +273,9 @@ impl Feeds {
             wait_until(&mut caught_up, times + 1).await?;
         }
         self.prepare_window(&feed, wanted).await?;
+        if let Some(pending) = beside {
+            self.prepare_window(&feed, pending).await?;
+        }
         feed.note_backlog(backlog);
         Ok(())
     }

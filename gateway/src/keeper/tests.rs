@@ -2,14 +2,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_backends::{Backends, EmbeddedOptions};
 use broker_core::{
-    Timestamp, UserId,
+    Interest, Timestamp, UserId,
     ports::{Begun, BoxFuture, StoreError},
+    recovery::Progress,
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::ready};
 
 use super::*;
-use crate::{outbox::Outbox, socket::FakeSocket};
+use crate::{dialect::Offset, outbox::Outbox, socket::FakeSocket};
 
 const WINDOW: Duration = Duration::from_secs(120);
 const SECOND: Duration = Duration::from_secs(1);
@@ -68,6 +69,18 @@ impl Sessions for Store {
         }
         self.inner.take(key, remembered)
     }
+
+    fn pass(
+        &self,
+        key: SessionKey,
+        to: ConnectionId,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        if self.away.load(Ordering::Relaxed) {
+            return ready(Err(StoreError::Unavailable)).boxed();
+        }
+        self.inner.pass(key, to, ttl)
+    }
 }
 
 /// A gateway that is cut off from the others: its bus is its own.
@@ -80,6 +93,11 @@ struct Gateway {
 
 async fn store() -> Arc<dyn Sessions> {
     broker_backends::embedded(&EmbeddedOptions::default()).await.sessions
+}
+
+fn to_keep(connection: ConnectionId, identity: Identity) -> ToKeep {
+    let identity = Arc::new(identity);
+    ToKeep { connection, origin: connection, identity, secret: None, recoverable: false }
 }
 
 impl Gateway {
@@ -104,7 +122,7 @@ impl Gateway {
     /// A connection with a session; its secret.
     async fn connect(&self, id: ConnectionId, identity: Identity) -> Token {
         self.hub.add(&Arc::new(Outbox::new(id, Box::new(FakeSocket::wide()), 1000)));
-        let kept = self.keeper.keep(id, id, Arc::new(identity)).await.unwrap();
+        let kept = self.keeper.keep(to_keep(id, identity)).await.unwrap();
         self.keeper.watch(*kept)
     }
 
@@ -189,7 +207,7 @@ async fn without_the_store_nothing_is_kept_and_nothing_lost() {
     let gateway = Gateway::running(&store).await;
     let secret = gateway.connect(ONE, ann()).await;
     gateway.set_away(true);
-    assert!(gateway.keeper.keep(TWO, TWO, Arc::new(ann())).await.is_none());
+    assert!(gateway.keeper.keep(to_keep(TWO, ann())).await.is_none());
     assert_eq!(gateway.resume(&secret).await, Err(ErrorCode::Unavailable));
     time::sleep(WINDOW - SECOND).await;
     gateway.set_away(false);
@@ -211,4 +229,87 @@ async fn what_was_not_kept_for_too_long_is_not_brought_back() {
     time::sleep(3 * WINDOW).await;
     assert_eq!(second.resume(&secret).await, Err(ErrorCode::SessionLost));
     assert_eq!(first.keeper.metrics.sessions.not_kept.get(), 1);
+}
+
+/// A connection that may be recovered, in `room:1`; its secret.
+async fn connect_recoverable(gateway: &Gateway, id: ConnectionId) -> Token {
+    let outbox = Arc::new(Outbox::new(id, Box::new(FakeSocket::wide()), 1000));
+    outbox.track(Progress::new(id));
+    begin(&outbox, "room:1");
+    gateway.hub.add(&outbox);
+    let what = ToKeep { recoverable: true, ..to_keep(id, ann()) };
+    gateway.keeper.watch(*gateway.keeper.keep(what).await.unwrap())
+}
+
+fn begin(outbox: &Outbox, channel: &str) {
+    let from = Some("1.2".parse().unwrap());
+    let interest = Interest::Channel(channel.parse().unwrap());
+    outbox.with_progress(|progress| {
+        progress.begin(&interest, from);
+        progress.go_live(&interest);
+    });
+}
+
+fn comeback(connection: ConnectionId, secret: &Token) -> Comeback {
+    let user = ann().user;
+    Comeback { connection, user, secret: secret.clone(), offset: Offset::None, silence: SECOND }
+}
+
+async fn recover(gateway: &Gateway, comeback: &Comeback) -> Result<Vec<String>, &'static str> {
+    let Recovery { recovered, .. } = gateway.keeper.recover(comeback).await?;
+    assert_eq!(recovered.origin, ONE);
+    Ok(recovered.subscriptions.iter().map(|(interest, _)| interest.to_string()).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_one_to_come_back_has_the_session() {
+    let store = store().await;
+    let (one, two) = (Gateway::running(&store).await, Gateway::with(&store).await);
+    let secret = connect_recoverable(&one, ONE).await;
+    let all = Ok(vec!["room:1".to_owned()]);
+    assert_eq!(recover(&two, &comeback(TWO, &secret)).await, all);
+    assert_eq!(recover(&two, &comeback(ConnectionId(3), &secret)).await, all);
+    // Whoever had it learns so with its next writing.
+    time::sleep(WINDOW).await;
+    assert_eq!(one.closed_with(ONE), Some(CloseCode::Superseded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_is_not_taken_for_somebody_else() {
+    let gateway = Gateway::with(&store().await).await;
+    let secret = connect_recoverable(&gateway, ONE).await;
+    assert_eq!(gateway.resume(&secret).await, Err(ErrorCode::SessionLost), "without a token");
+    let bob = Comeback { user: None, ..comeback(TWO, &secret) };
+    assert_eq!(recover(&gateway, &bob).await, Err("denied"));
+    let foreign = Comeback { offset: Offset::Foreign, ..comeback(TWO, &secret) };
+    assert_eq!(recover(&gateway, &foreign).await, Err("foreign_offset"));
+    let unknown = comeback(TWO, &Token::new("unknown".to_owned()));
+    assert_eq!(recover(&gateway, &unknown).await, Err("lost"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_left_is_not_recovered_at_once_either() {
+    let gateway = Gateway::with(&store().await).await;
+    let secret = connect_recoverable(&gateway, ONE).await;
+    gateway.keeper.closed(ONE, Some(CloseCode::Normal));
+    assert_eq!(recover(&gateway, &comeback(TWO, &secret)).await, Err("lost"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_subscribed_to_while_the_store_is_away_is_kept_later() {
+    let gateway = Gateway::running(&store().await).await;
+    let secret = connect_recoverable(&gateway, ONE).await;
+    let outbox = gateway.hub.connection(ONE).unwrap();
+    let can_tell = || outbox.with_progress(|progress| progress.can_tell());
+    assert_eq!(can_tell(), Some(true));
+    gateway.set_away(true);
+    begin(&outbox, "room:2");
+    gateway.keeper.keep_subscriptions(ONE).await;
+    assert_eq!(can_tell(), Some(false));
+    assert_eq!(recover(&gateway, &comeback(TWO, &secret)).await, Err("unavailable"));
+    gateway.set_away(false);
+    time::sleep(WINDOW).await;
+    assert_eq!(can_tell(), Some(true));
+    let both = Ok(vec!["room:1".to_owned(), "room:2".to_owned()]);
+    assert_eq!(recover(&gateway, &comeback(TWO, &secret)).await, both);
 }

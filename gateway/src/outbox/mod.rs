@@ -3,6 +3,8 @@
 //! Fan-out pushes and writes directly; nothing is woken for that. Only when the socket takes no
 //! more does the connection's task get involved: it waits until the socket is writable again.
 
+mod marked;
+
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice},
@@ -15,7 +17,7 @@ use std::{
 
 use broker_core::{
     CloseCode, ConnectionId, Interest, UserId, message::Exclude, overlap::Overlap,
-    ports::ConnectionInfo,
+    ports::ConnectionInfo, recovery::Progress,
 };
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
@@ -26,6 +28,8 @@ use crate::{
     dialect::Encoding,
     socket::{Socket, is_transient},
 };
+
+pub(crate) use marked::Given;
 
 /// Blocks written by one system call at most.
 const MAX_PARTS: usize = 64;
@@ -43,6 +47,8 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     /// Set once the connection has interests that may bring the same message twice.
     overlapping: AtomicBool,
+    /// Set while the client is told with each message where it stands.
+    marking: AtomicBool,
     /// Set, before the task is woken, when it has something to look at.
     told: AtomicBool,
     task: AtomicWaker,
@@ -70,6 +76,8 @@ struct Queue {
     /// What the client is told of why it is ended, in place of the code's own words.
     reason: Option<Box<str>>,
     overlap: Option<Box<Overlap>>,
+    /// Where the client stands, if the server is to know.
+    progress: Option<Box<Progress>>,
 }
 
 #[derive(Debug)]
@@ -116,6 +124,7 @@ impl Outbox {
             encoding: Encoding::default(),
             queue: Mutex::default(),
             overlapping: AtomicBool::new(false),
+            marking: AtomicBool::new(false),
             told: AtomicBool::new(false),
             task: AtomicWaker::new(),
         }
@@ -156,6 +165,11 @@ impl Outbox {
         if origin != self.id {
             self.origin.get_or_init(|| Box::new(origin));
         }
+    }
+
+    /// The first connection of its session.
+    pub(crate) fn origin(&self) -> ConnectionId {
+        self.origin.get().map_or(self.id, |origin| **origin)
     }
 
     /// Whether a message must not reach this connection.

@@ -95,11 +95,14 @@ impl Mount {
         node: &NodeId,
     ) -> Self {
         let Site { paths, faces, echo } = site;
+        // So long a client that has gone may seem to be there.
+        let silence = options.ping_interval + options.ping_timeout;
+        let recovery = (options.recovery && echo == Echo::Nothing).then_some(silence);
         let mut framings = HashMap::new();
         for (namespace, face) in faces {
             for parser in [Parser::Json, Parser::MsgPack] {
                 let framing = Framing {
-                    form: Form::SocketIo(Space { namespace: namespace.clone(), parser }),
+                    form: Form::SocketIo(Space { namespace: namespace.clone(), parser, recovery }),
                     face: Arc::clone(&face),
                     echo: echo == Echo::Events,
                 };

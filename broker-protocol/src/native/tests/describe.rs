@@ -25,7 +25,7 @@ pub(super) fn command(decoded: &Result<Request, Malformed>) -> Value {
             "command": "connect", "id": id, "token": token.as_ref().map(|it| it.reveal()),
             "acks": (*acks == Acks::Client).then_some("client"),
             "session": match session {
-                Resumption::Never => json!(null),
+                Resumption::Never | Resumption::Recoverable(_) => json!(null),
                 Resumption::Offered => json!(true),
                 Resumption::From(secret) => json!(secret.reveal()),
             },

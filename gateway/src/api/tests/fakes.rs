@@ -337,6 +337,15 @@ impl Sessions for TestStore {
     ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
         self.reach(self.sessions.take(key, remembered))
     }
+
+    fn pass(
+        &self,
+        key: SessionKey,
+        to: ConnectionId,
+        ttl: Duration,
+    ) -> BoxFuture<'_, Result<Option<KeptSession>, StoreError>> {
+        self.reach(self.sessions.pass(key, to, ttl))
+    }
 }
 
 /// Nobody reads it, and nothing is written to it.

@@ -34,6 +34,11 @@ pub(crate) struct SocketIo {
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) connect_timeout: Duration,
+    /// Whether clients are recovered after their connections broke (Socket.IO's connection state
+    /// recovery), with the channels they are in and what they missed there, for as long as
+    /// `session.window`. Only clients all of whose channels have history are. Every event that they
+    /// get then has a further argument, as with Socket.IO's own server.
+    pub(crate) recovery: bool,
     /// Most bytes that a client may send at once: in one packet, or in the packets of one POST.
     #[serde(with = "text::size")]
     #[schemars(with = "String")]
@@ -60,6 +65,7 @@ impl Default for SocketIo {
             ping_timeout: Duration::from_secs(20),
             upgrade_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(45),
+            recovery: false,
             max_payload: 1_000_000,
             client_bundle: None,
         }

@@ -36,7 +36,7 @@ fn opened(channel: &str, open: bool) -> Message {
 async fn an_envelope_has_the_id_and_the_time_of_its_message() {
     let fanout = fanout().await;
     let envelopes = client(&fanout, 1, &framing(Form::Envelope));
-    let space = Space { namespace: Namespace::MAIN, parser: Parser::Json };
+    let space = Space { namespace: Namespace::MAIN, parser: Parser::Json, recovery: None };
     let packets = client(&fanout, 2, &framing(Form::SocketIo(space)));
     let (first, unfit) = (opened("venue:1", true), message("venue:1", "no object", None));
     let last = opened("venue:1", false);
