@@ -134,7 +134,7 @@ impl Served {
             Asker::Client(identity) => identity,
             Asker::Service(_) => &nobody,
         };
-        let context = Context { connection: "", identity, now: clock::wall() };
+        let context = Context { connection: "", identity, now: clock::wall(), handshake: None };
         let (body, ws_url) = (body.as_ref(), ws_url.as_deref());
         let request = RestRequest { path: &path, query: &query, body, ws_url };
         let reaction = self

@@ -7,7 +7,8 @@ use axum::{
     http::HeaderMap,
 };
 use broker_core::{JsonText, session::Token};
-use serde_json::Value;
+use bytes::BytesMut;
+use serde_json::{Map, Value};
 
 use super::Admission;
 use crate::profile::{Face, Input};
@@ -18,6 +19,8 @@ pub(crate) struct Credentials {
     token: Option<Token>,
     /// What faces may want to know of it.
     given: Vec<(Input, Token)>,
+    /// The parameters of the URL, where a face asks for the handshake.
+    query: Option<Box<JsonText>>,
 }
 
 impl Credentials {
@@ -29,13 +32,16 @@ impl Credentials {
         let headers = request.headers();
         let query = Query::<HashMap<String, String>>::try_from_uri(request.uri());
         let query = query.map(|Query(query)| query).unwrap_or_default();
-        let query = if admission.query_token { query } else { HashMap::new() };
         let mut given: Vec<(Input, Token)> = Vec::new();
-        let inputs = faces.flat_map(|face| face.auth.token.iter().chain(&face.auth.api_key));
+        let mut asked = false;
+        let inputs = faces.flat_map(|face| {
+            asked |= face.asks_for_handshake;
+            face.auth.token.iter().chain(&face.auth.api_key)
+        });
         for input in inputs {
             let text = match input {
                 Input::Auth(_) => None,
-                Input::Query(name) => query.get(name).cloned(),
+                Input::Query(name) => query.get(name).filter(|_| admission.query_token).cloned(),
                 Input::Header(name) => header(headers, name),
             };
             if let (Some(text), false) = (text, given.iter().any(|(known, _)| known == input)) {
@@ -43,7 +49,20 @@ impl Credentials {
             }
         }
         let token = admission.token(headers, request.uri());
-        Self { token, given }
+        let query = asked.then(|| Box::new(text_of(&query)));
+        Self { token, given, query }
+    }
+
+    /// What the client said when it came, where the face asks for that. `auth` is what it said of
+    /// itself.
+    pub(crate) fn handshake(&self, face: &Face, auth: Option<&JsonText>) -> Option<JsonText> {
+        let query = self.query.as_ref().filter(|_| face.asks_for_handshake)?;
+        let mut text = BytesMut::from(&b"{\"query\":"[..]);
+        text.extend_from_slice(query.as_bytes());
+        text.extend_from_slice(b",\"auth\":");
+        text.extend_from_slice(auth.map_or(b"{}", |auth| auth.as_bytes()));
+        text.extend_from_slice(b"}");
+        Some(JsonText::from_checked(text.freeze()))
     }
 
     /// By which the client is shown a face: a ticket, or a token from the first place that this
@@ -66,6 +85,12 @@ impl Credentials {
         let (_, given) = self.given.iter().find(|(known, _)| known == input)?;
         Some(given.reveal().to_owned())
     }
+}
+
+fn text_of(query: &HashMap<String, String>) -> JsonText {
+    let query: Map<String, Value> =
+        query.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    JsonText::from_checked(Value::from(query).to_string().into())
 }
 
 /// What a client said of itself, by name.

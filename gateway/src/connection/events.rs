@@ -32,11 +32,13 @@ impl Conversation {
     fn evaluate(&mut self, name: &str, args: &[Data]) -> Result<Reaction, Failure> {
         let connection = self.session.origin().to_string();
         let identity = Arc::clone(self.session.identity());
-        let context = Context { connection: &connection, identity: &identity, now: clock::wall() };
         let Dialect::Faced(faced) = &mut self.dialect else {
             return Err(Failure::unknown_event(name));
         };
         let framing = Arc::clone(faced.framing());
+        let (now, said) = (clock::wall(), faced.said().cloned());
+        let handshake = said.as_ref();
+        let context = Context { connection: &connection, identity: &identity, now, handshake };
         let Some(verb) = framing.face.verb(name) else {
             return Err(Failure::unknown_event(name));
         };

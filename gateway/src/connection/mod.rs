@@ -24,7 +24,7 @@ use std::{
 };
 
 use broker_core::{
-    CloseCode, ConnectionId, Timestamp,
+    CloseCode, ConnectionId, JsonText, Timestamp,
     ports::{Bus, Roster},
     session::{Acks, Now, Request, Rules, Token},
 };
@@ -158,10 +158,10 @@ impl Connection {
         deps: Arc<Deps>,
         socket: Box<dyn Socket>,
         client: Client,
-        framing: Arc<Framing>,
+        (framing, said): (Arc<Framing>, Option<JsonText>),
     ) -> Self {
         let id = ConnectionId(rand::random());
-        let dialect = Dialect::Faced(Box::new(Faced::new(framing, id, None)));
+        let dialect = Dialect::Faced(Box::new(Faced::new(framing, id, None).with_said(said)));
         Self::on(Conversation::new(deps, id, socket, client, dialect))
     }
 

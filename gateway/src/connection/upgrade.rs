@@ -191,10 +191,12 @@ impl Admission {
                 let face = &framing.face;
                 let credentials = Credentials::new(self, iter::once(&**face), request);
                 let token = credentials.token(face, None);
+                let said = credentials.handshake(face, None);
                 drop(self.tasks.spawn(async move {
                     if let Some((socket, unread)) = raw_socket(upgraded).await {
                         let deps = Arc::clone(&host.deps);
-                        let connection = Connection::with_face(deps, socket, client, framing);
+                        let connection =
+                            Connection::with_face(deps, socket, client, (framing, said));
                         host.serve(connection, token, unread);
                     }
                 }));

@@ -35,8 +35,8 @@ pub(crate) struct Faced {
     id: ConnectionId,
     pub(crate) calls: Calls,
     pub(crate) rates: Rates,
-    /// What the client said of itself.
-    auth: Option<JsonText>,
+    /// What the client said when it came, where the face asks for that.
+    said: Option<JsonText>,
     state: State,
     /// Whether it is to be asked what it has taken in.
     probing: bool,
@@ -78,21 +78,30 @@ pub(crate) enum Taken {
 }
 
 impl Faced {
-    pub(crate) fn new(framing: Arc<Framing>, id: ConnectionId, auth: Option<JsonText>) -> Self {
+    pub(crate) fn new(framing: Arc<Framing>, id: ConnectionId, auth: Option<&JsonText>) -> Self {
         let recovers = framing.recovery().is_some();
-        let returning = auth.as_ref().filter(|_| recovers).and_then(Returning::of);
+        let returning = auth.filter(|_| recovers).and_then(Returning::of);
         Self {
             returning: returning.map(Box::new),
             framing,
             id,
             calls: Calls::default(),
             rates: Rates::default(),
-            auth,
+            said: None,
             state: State::Unknown,
             probing: false,
             welcome: None,
             opening: None,
         }
+    }
+
+    /// With what is to be remembered of how it came.
+    pub(crate) fn with_said(self, said: Option<JsonText>) -> Self {
+        Self { said, ..self }
+    }
+
+    pub(crate) fn said(&self) -> Option<&JsonText> {
+        self.said.as_ref()
     }
 
     pub(crate) fn framing(&self) -> &Arc<Framing> {
@@ -244,7 +253,8 @@ impl Faced {
         if self.framing.echo {
             return self.echo_auth(out);
         }
-        let context = Context { connection: &sid, identity, now: clock::wall() };
+        let (now, handshake) = (clock::wall(), self.said.as_ref());
+        let context = Context { connection: &sid, identity, now, handshake };
         match face.on_connect(&context) {
             Ok(actions) => self.welcome = Some(Box::new(Event::welcome(actions))),
             Err(failure) => self.framing.encode_error(None, (failure.code, &failure.text), out),
@@ -253,7 +263,7 @@ impl Faced {
 
     fn echo_auth(&mut self, out: &mut BytesMut) {
         let nothing = || JsonText::from_checked(Bytes::from_static(b"{}"));
-        let auth = [self.auth.take().unwrap_or_else(nothing)];
+        let auth = [self.said.take().unwrap_or_else(nothing)];
         if let Some(space) = self.framing.space() {
             space.encode_event("auth", Arguments::Json(&auth), out);
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     clock,
-    profile::{Emission, Face, Outgoing as Told, RenderError},
+    profile::{Emission, Face, Outgoing as Told, Refusal, RenderError},
 };
 
 /// How messages are written to all who are shown the same face in the same way: what is made of a
@@ -247,7 +247,7 @@ impl Framing {
         (code, text): (ErrorCode, &str),
         out: &mut BytesMut,
     ) {
-        let emission = self.face.refusal(clock::wall(), code, text);
+        let emission = self.face.failure(clock::wall(), code, text);
         match (&self.form, emission) {
             (Form::SocketIo(space), Some(emission)) => {
                 space.encode(&socketio::Outgoing::Connect { sid, pid: None }, out);
@@ -255,12 +255,20 @@ impl Framing {
                 space.encode(&socketio::Outgoing::Disconnect, out);
             }
             (Form::SocketIo(space), None) => {
-                let data = text_of(&json!({ "code": code.as_str() }));
-                let refusal = socketio::Outgoing::ConnectError { message: text, data: Some(&data) };
-                space.encode(&refusal, out);
+                let (message, data) = self.refusal_words(code, text);
+                let data = data.as_ref();
+                space.encode(&socketio::Outgoing::ConnectError { message: &message, data }, out);
             }
             (Form::Envelope, Some(emission)) => self.encode_emission(&emission, out),
             (Form::Envelope, None) => self.encode_error(asked, (code, text), out),
+        }
+    }
+
+    fn refusal_words(&self, code: ErrorCode, text: &str) -> (String, Option<JsonText>) {
+        match self.face.refusal(clock::wall(), code, text) {
+            Some(Refusal { message, data: Some(Data::Json(data)) }) => (message, Some(data)),
+            Some(Refusal { message, .. }) => (message, None),
+            None => (text.to_owned(), Some(text_of(&json!({ "code": code.as_str() })))),
         }
     }
 

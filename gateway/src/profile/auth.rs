@@ -1,8 +1,14 @@
 //! How clients say who they are, and what they hear if that does not convince.
 
-use std::str::FromStr;
+use std::{str::FromStr, sync::Arc};
 
-use super::{emission::EmissionTemplate, require::Require};
+use broker_core::Data;
+
+use super::{
+    emission::EmissionTemplate,
+    require::Require,
+    template::{RenderError, Scope, Text, Tree},
+};
 
 /// Where something that a client says of itself may stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,31 @@ impl FromStr for Input {
     }
 }
 
+/// The words of a refusal, with holes.
+#[derive(Debug)]
+pub(super) struct RefusalTemplate {
+    pub(super) message: Text,
+    pub(super) data: Option<Tree>,
+}
+
+/// The words of a refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// For people.
+    pub(crate) message: String,
+    /// For programs.
+    pub(crate) data: Option<Data>,
+}
+
+impl RefusalTemplate {
+    /// # Errors
+    /// A hole has no value, or none for its place.
+    pub(super) fn render(&self, scope: &Arc<Scope>) -> Result<Refusal, RenderError> {
+        let data = self.data.as_ref().map(|data| data.render(scope)).transpose()?.flatten();
+        Ok(Refusal { message: self.message.render(scope)?.unwrap_or_default(), data })
+    }
+}
+
 /// How clients say who they are.
 #[derive(Debug, Default)]
 pub(crate) struct Auth {
@@ -45,6 +76,8 @@ pub(crate) struct Auth {
     pub(crate) api_key: Vec<Input>,
     /// Who is let in, of those whose token or key is good.
     pub(crate) require: Require,
+    /// How the refusal of a connection is worded; `None`: as the code is.
+    pub(super) refusal: Option<RefusalTemplate>,
     /// What a client is told that is not let in; `None` refuses the connection.
     pub(crate) failure: Option<EmissionTemplate>,
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use broker_core::{ErrorCode, Message, Timestamp};
 
 use super::{
-    auth::Auth,
+    auth::{Auth, Refusal},
     emission::Emission,
     outgoing::{Outgoing, Rules},
     step::{self, Action, Step, error},
@@ -24,6 +24,8 @@ pub(crate) struct Face {
     pub(super) verbs: HashMap<Box<str>, Verb>,
     pub(super) fallback: Option<Verb>,
     pub(super) outgoing: Rules,
+    /// Whether templates look at what a client's first request said.
+    pub(crate) asks_for_handshake: bool,
 }
 
 impl Face {
@@ -43,12 +45,14 @@ impl Face {
 
     /// What a client is told that is not let in; `None`: its connection is refused.
     #[must_use]
-    pub(crate) fn refusal(&self, now: Timestamp, code: ErrorCode, text: &str) -> Option<Emission> {
-        let template = self.auth.failure.as_ref()?;
-        let mut scope = Scope::default();
-        scope.set_now(now);
-        scope.set("error", error(code, text));
-        template.render(&Arc::new(scope)).ok()
+    pub(crate) fn failure(&self, now: Timestamp, code: ErrorCode, text: &str) -> Option<Emission> {
+        self.auth.failure.as_ref()?.render(&why(now, code, text)).ok()
+    }
+
+    /// How it is refused, in the profile's words; `None`: it has none.
+    #[must_use]
+    pub(crate) fn refusal(&self, now: Timestamp, code: ErrorCode, text: &str) -> Option<Refusal> {
+        self.auth.refusal.as_ref()?.render(&why(now, code, text)).ok()
     }
 
     /// What clients are told of the message.
@@ -58,4 +62,11 @@ impl Face {
     pub(crate) fn outgoing(&self, message: &Message) -> Result<Outgoing, RenderError> {
         self.outgoing.apply(message)
     }
+}
+
+fn why(now: Timestamp, code: ErrorCode, text: &str) -> Arc<Scope> {
+    let mut scope = Scope::default();
+    scope.set_now(now);
+    scope.set("error", error(code, text));
+    Arc::new(scope)
 }

@@ -26,7 +26,7 @@ mod verb;
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
-pub(crate) use auth::Input;
+pub(crate) use auth::{Input, Refusal};
 pub(crate) use emission::Emission;
 pub(crate) use face::Face;
 pub(crate) use outgoing::Outgoing;

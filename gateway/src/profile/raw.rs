@@ -110,6 +110,18 @@ pub(super) struct RawAuth {
     /// What a client is told that is not let in, before the connection ends. Without it, the
     /// connection is refused.
     pub(super) failure: Option<RawEmission>,
+    /// How the refusal of a connection is worded. Without it, it is a sentence, with the code.
+    pub(super) refusal: Option<RawRefusal>,
+}
+
+/// How the refusal of a connection is worded.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawRefusal {
+    /// The `message` of a Socket.IO client's `connect_error`.
+    pub(super) message: String,
+    /// Its `data`.
+    pub(super) data: Option<Free>,
 }
 
 /// An event, as a client is told it.

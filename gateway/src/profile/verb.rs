@@ -22,12 +22,14 @@ pub(crate) struct Context<'a> {
     pub(crate) identity: &'a Identity,
     /// The time.
     pub(crate) now: Timestamp,
+    /// What its first request said, where the face asks for it: `{"query": {…}, "auth": …}`.
+    pub(crate) handshake: Option<&'a JsonText>,
 }
 
 impl Context<'_> {
     /// The variables that this makes.
     pub(super) fn scope(&self) -> Scope {
-        let Self { connection, identity, now } = self;
+        let Self { connection, identity, now, handshake } = self;
         let mut scope = Scope::default();
         scope.set_now(*now);
         scope.set("connection", Var::value(*connection));
@@ -39,6 +41,9 @@ impl Context<'_> {
         let claims: BTreeMap<&str, &[String]> =
             identity.claims.iter().map(|(name, held)| (&**name, &**held)).collect();
         scope.set("claims", Var::claims(&claims));
+        if let Some(handshake) = handshake {
+            scope.set("handshake", Var::data(&Data::Json((*handshake).clone())));
+        }
         scope
     }
 }

@@ -328,7 +328,11 @@ impl Engine {
         let Handshake { credentials, client } = &self.handshake;
         let token = if framing.echo { None } else { credentials.token(&framing.face, auth) };
         let id = ConnectionId(rand::random());
-        let mut faced = Faced::new(framing, id, auth.cloned());
+        let said = match framing.echo {
+            true => auth.cloned(),
+            false => credentials.handshake(&framing.face, auth),
+        };
+        let mut faced = Faced::new(framing, id, auth).with_said(said);
         faced.introduced(None);
         let mut space = Conversation::new(
             Arc::clone(&self.deps),

@@ -35,7 +35,7 @@ async fn come_to(face: &str, anonymous: bool) -> (Arc<Deps>, FakeSocket, JoinHan
         Arc::clone(&deps),
         Box::new(socket.clone()),
         Client::default(),
-        framing,
+        (framing, None),
     );
     connection.start(None, Bytes::new());
     (deps, socket, tokio::spawn(connection))

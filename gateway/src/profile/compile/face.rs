@@ -8,10 +8,10 @@ use super::{Compiler, step::Place, vars::Vars};
 use crate::{
     config::{key::Key, text::Text},
     profile::{
-        auth::Auth,
+        auth::{Auth, RefusalTemplate},
         face::Face,
         outgoing::{Rule, Rules, Variants},
-        raw::{RawAuth, RawEmission, RawFace, RawOutgoing, RawVariants, RawVerb},
+        raw::{RawAuth, RawEmission, RawFace, RawOutgoing, RawRefusal, RawVariants, RawVerb},
         require::{Require, is_plain},
         verb::{AckTemplates, Verb},
     },
@@ -19,6 +19,7 @@ use crate::{
 
 impl Compiler<'_, '_> {
     pub(super) fn face(&mut self, key: &Key, name: String, raw: RawFace) -> Face {
+        self.asks_for_handshake = false;
         let mut verbs = HashMap::new();
         for (number, (event, verb)) in raw.verbs.into_iter().enumerate() {
             let key = key.entry("verbs").entry(&event);
@@ -38,19 +39,38 @@ impl Compiler<'_, '_> {
             fallback: raw.fallback.map(|verb| self.verb(&fallback, None, verbs.len(), verb)),
             verbs,
             outgoing: self.outgoing(&key.entry("outgoing"), raw.outgoing),
+            asks_for_handshake: self.asks_for_handshake,
         }
     }
 
     fn auth(&mut self, key: &Key, raw: RawAuth) -> Auth {
         let vars = Vars::times().and(&["error"]);
+        if raw.failure.is_some() && raw.refusal.is_some() {
+            let wanted = "`failure` lets clients in to tell them: write that or `refusal`";
+            self.fail(&key.entry("refusal"), wanted);
+        }
         Auth {
             token: raw.token.into_iter().map(|input| input.value).collect(),
             api_key: raw.api_key.into_iter().map(|input| input.value).collect(),
             require: self.require(&key.entry("require"), raw.require),
+            refusal: raw
+                .refusal
+                .and_then(|refusal| self.refusal(&key.entry("refusal"), refusal, &vars)),
             failure: raw
                 .failure
                 .and_then(|failure| self.emission(&key.entry("failure"), failure, &vars)),
         }
+    }
+
+    fn refusal(&mut self, key: &Key, raw: RawRefusal, vars: &Vars) -> Option<RefusalTemplate> {
+        let data = match &raw.data {
+            Some(data) => Some(self.tree(&key.entry("data"), data, vars)?),
+            None => None,
+        };
+        Some(RefusalTemplate {
+            message: self.text(&key.entry("message"), &raw.message, vars)?,
+            data,
+        })
     }
 
     fn verb(&mut self, key: &Key, event: Option<Box<str>>, number: usize, raw: RawVerb) -> Verb {

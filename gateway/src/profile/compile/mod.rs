@@ -25,7 +25,7 @@ use crate::config::{key::Key, layers::Layers, problems::Checks, text};
 
 /// Compiles a profile; what is wrong goes to `checks`, and what it has then is of no use.
 pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) -> Profile {
-    let mut compiler = Compiler { checks };
+    let mut compiler = Compiler { checks, asks_for_handshake: false };
     let root = Key::default();
     if raw.config.as_ref().is_some_and(|config| !config.0.is_table()) {
         compiler.fail(&root.entry("config"), "write a table, such as [config.namespaces.NAME]");
@@ -55,6 +55,8 @@ pub(super) fn profile(raw: RawProfile, config: Layers, checks: &mut Checks<'_>) 
 /// Compiles parts of a profile, and notes what is wrong with them.
 struct Compiler<'c, 'a> {
     checks: &'c mut Checks<'a>,
+    /// Whether the templates compiled so far look at `handshake`.
+    asks_for_handshake: bool,
 }
 
 impl Compiler<'_, '_> {

@@ -4,7 +4,10 @@ use broker_core::EventName;
 use bytes::Bytes;
 use toml::Value;
 
-use super::{Compiler, vars::Vars};
+use super::{
+    Compiler,
+    vars::{HANDSHAKE, Vars},
+};
 use crate::{
     config::key::Key,
     profile::{
@@ -187,6 +190,7 @@ impl Compiler<'_, '_> {
             if !vars.has(&name) {
                 self.fail(key, vars.instead_of(&name));
             }
+            self.asks_for_handshake |= name == HANDSHAKE;
         }
     }
 }

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 /// Names further apart than this are no misspellings of each other.
 const MIN_SIMILARITY: f64 = 0.75;
 
+/// What a client's first request said: who remembers that for those who do not ask wastes memory.
+pub(super) const HANDSHAKE: &str = "handshake";
+
 /// The variables of a place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Vars(BTreeSet<String>);
@@ -19,7 +22,7 @@ impl Vars {
     /// Of what concerns a client.
     #[must_use]
     pub(super) fn client() -> Self {
-        Self::times().and(&["connection", "user", "role", "roles", "claims"])
+        Self::times().and(&["connection", "user", "role", "roles", "claims", HANDSHAKE])
     }
 
     /// Of what a client's event causes.

@@ -44,7 +44,7 @@ pub(super) fn user(name: &str, roles: &[&str]) -> Identity {
 }
 
 pub(super) fn context(identity: &Identity) -> Context<'_> {
-    Context { connection: "c-1", identity, now: NOW }
+    Context { connection: "c-1", identity, now: NOW, handshake: None }
 }
 
 pub(super) fn message(channel: &str, event: Option<&str>, body: &Value) -> broker_core::Message {

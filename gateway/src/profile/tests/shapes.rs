@@ -50,7 +50,7 @@ fn a_client_of_config_push_is_welcomed_and_given_all_configurations() {
     let lost = snapshot.failed(broker_core::ErrorCode::Unavailable, "away").unwrap().unwrap();
     let body = json!({"message": "Failed to load configuration", "timestamp": NOW_ISO});
     assert_eq!(emitted(&lost), ("config_error".to_owned(), vec![body]));
-    let refused = face.refusal(NOW, broker_core::ErrorCode::Unauthorized, "forged").unwrap();
+    let refused = face.failure(NOW, broker_core::ErrorCode::Unauthorized, "forged").unwrap();
     let body = json!({"message": "Authentication failed"});
     assert_eq!(emitted(&refused), ("auth_error".to_owned(), vec![body]));
 }

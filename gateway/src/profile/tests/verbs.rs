@@ -1,3 +1,4 @@
+use broker_core::{ErrorCode, JsonText};
 use serde_json::json;
 
 use super::*;
@@ -20,14 +21,14 @@ fn a_value_stays_within_its_segment() {
     assert_eq!(go(json!(7)).unwrap(), ["join room:7"]);
     for bad in ["a:b", ":", "*", "**", "", "a\u{0}b", &"x".repeat(300)] {
         let failure = go(json!(bad)).expect_err(bad);
-        assert_eq!(failure.code, broker_core::ErrorCode::InvalidName, "{bad}");
+        assert_eq!(failure.code, ErrorCode::InvalidName, "{bad}");
     }
     for bad in [json!(null), json!([]), json!({}), json!({"toString": 1})] {
-        assert_eq!(go(bad).unwrap_err().code, broker_core::ErrorCode::BadRequest);
+        assert_eq!(go(bad).unwrap_err().code, ErrorCode::BadRequest);
     }
     let two = one("{ join = 'room:{{ data.a }}{{ data.b }}' }");
     let failure = react(&two, &ann, "go", &[json!({"a": "*", "b": "*"})]).unwrap_err();
-    assert_eq!(failure.code, broker_core::ErrorCode::InvalidName);
+    assert_eq!(failure.code, ErrorCode::InvalidName);
     let free = one("{ join = '{{ data | segments }}' }");
     let joined = react(&free, &ann, "go", &[json!("orders:*")]).unwrap();
     assert_eq!(joined, ["join orders:*"], "the rules of the namespace decide on wildcards");
@@ -153,4 +154,32 @@ fn weights_split_recipients_unevenly() {
     ] {
         assert!(apply(bad.clone()).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_the_handshake_said_is_there_for_faces_that_ask() {
+    let greets = |args: &str| {
+        face(&format!("[faces.f]\non_connect = [{{ emit = 'hello', args = [{args}] }}]"))
+    };
+    assert!(!greets("'{{ user }}'").asks_for_handshake);
+    let face = greets("'{{ handshake.query.room }}', '{{ handshake.auth }}'");
+    assert!(face.asks_for_handshake);
+    let said = JsonText::from_checked(r#"{"query":{"room":"a"},"auth":{"n":1.50}}"#.into());
+    let ann = user("ann", &[]);
+    let context = Context { handshake: Some(&said), ..context(&ann) };
+    let actions = face.on_connect(&context).unwrap();
+    assert_eq!(short(&actions), [r#"emit hello "a" {"n":1.50}"#]);
+}
+
+#[test]
+fn a_refusal_is_worded_by_the_profile() {
+    let text = "[faces.f.auth.refusal]\nmessage = 'no: {{ error.text }}'\n\
+                data = { why = '{{ error.code }}' }";
+    let face = face(text);
+    let refusal = face.refusal(NOW, ErrorCode::Forbidden, "role").unwrap();
+    assert_eq!(refusal.message, "no: role");
+    assert_eq!(value(&refusal.data.unwrap()), json!({"why": "forbidden"}));
+    let both = format!("{text}\n[faces.f.auth.failure]\nemit = 'auth_error'");
+    let errors = Profile::parse(&both, "test.toml").unwrap_err().to_string();
+    assert!(errors.contains("write that or `refusal`"), "{errors}");
 }
