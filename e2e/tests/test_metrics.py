@@ -11,6 +11,12 @@ from harness import TOP, free_port, token
 
 DOCUMENTED = re.compile(r"^\| `(fanfare_\w+)`", re.MULTILINE)
 
+WEBHOOK = {
+    "webhooks.billing.addresses": '["billing:*"]',
+    "webhooks.billing.url": "http://127.0.0.1:9",
+    "webhooks.billing.unsigned": "true",
+}
+
 
 def scrape(gateway):
     answer = http("GET", f"{gateway.admin_url}/metrics")
@@ -31,7 +37,7 @@ def full_name(family):
 @pytest.fixture(params=["embedded", "cluster"])
 def busy(request, start_gateway, start_cluster):
     """A gateway that has seen some of everything, from many users on many channels."""
-    settings = {"telemetry.otlp_endpoint": f"http://127.0.0.1:{free_port()}"}
+    settings = {"telemetry.otlp_endpoint": f"http://127.0.0.1:{free_port()}"} | WEBHOOK
     is_embedded = request.param == "embedded"
     gateway = start_gateway(settings=settings) if is_embedded else start_cluster(1, settings).first
     for number in range(60):

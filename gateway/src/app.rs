@@ -37,6 +37,7 @@ use crate::{
 };
 use internal::Internal;
 use servers::Listeners;
+use signals::Signals;
 
 /// Where a gateway listens, once it does.
 #[derive(Debug)]
@@ -92,6 +93,7 @@ pub(crate) async fn run(
     profiles: &[Profile],
     started: impl FnOnce(&Started),
 ) -> Result<(), StartError> {
+    let mut signals = Signals::listen();
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
     let mut backends = backends::open(&config, &node).await?;
@@ -114,7 +116,7 @@ pub(crate) async fn run(
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");
 
     let outcome = tokio::select! {
-        () = signals::shutdown() => Ok(()),
+        () = signals.shutdown() => Ok(()),
         // Without it, messages may not be delivered any more: clients fare better elsewhere.
         Some(ended) = background.join_next() => {
             tracing::error!(?ended, "a part of the gateway ended by itself: draining");
@@ -145,7 +147,7 @@ pub(crate) async fn run(
     };
     tokio::select! {
         () = going => {}
-        () = signals::interrupt() => tracing::warn!("interrupted: not waiting for the drain"),
+        () = signals.interrupt() => tracing::warn!("interrupted: not waiting for the drain"),
     }
     outcome
 }

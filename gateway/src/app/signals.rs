@@ -1,29 +1,47 @@
 //! When to go.
 
-use tokio::signal;
+use std::{future, io};
 
-/// Waits for SIGTERM or SIGINT.
-pub(super) async fn shutdown() {
-    tokio::select! {
-        () = terminate() => tracing::info!("SIGTERM: draining"),
-        () = interrupt() => tracing::info!("SIGINT: draining; once more to exit at once"),
-    }
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What tells the gateway to go. From here on, no signal ends the process by itself.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
 }
 
-async fn terminate() {
-    match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be waited for");
-            std::future::pending::<()>().await;
+impl Signals {
+    pub(super) fn listen() -> Self {
+        Self {
+            terminate: heard("SIGTERM", signal(SignalKind::terminate())),
+            interrupt: heard("SIGINT", signal(SignalKind::interrupt())),
         }
     }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub(super) async fn shutdown(&mut self) {
+        tokio::select! {
+            () = wait(&mut self.terminate) => tracing::info!("SIGTERM: draining"),
+            () = wait(&mut self.interrupt) => {
+                tracing::info!("SIGINT: draining; once more to exit at once");
+            }
+        }
+    }
+
+    /// Waits for SIGINT.
+    pub(super) async fn interrupt(&mut self) {
+        wait(&mut self.interrupt).await;
+    }
 }
 
-/// Waits for SIGINT.
-pub(super) async fn interrupt() {
-    if let Err(error) = signal::ctrl_c().await {
-        tracing::warn!(%error, "SIGINT cannot be waited for");
-        std::future::pending::<()>().await;
+fn heard(name: &str, signal: io::Result<Signal>) -> Option<Signal> {
+    signal.inspect_err(|error| tracing::warn!(%error, "{name} cannot be waited for")).ok()
+}
+
+async fn wait(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => future::pending().await,
     }
 }

@@ -78,6 +78,9 @@ impl Calls {
             return Settled::default();
         };
         let (_, mut event) = self.waiting.swap_remove(index);
+        if self.waiting.is_empty() {
+            self.waiting = Vec::new();
+        }
         let call = event.call.take();
         match outcome(body) {
             Ok(reply) => {

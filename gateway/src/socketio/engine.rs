@@ -342,6 +342,8 @@ impl Engine {
             Dialect::Faced(Box::new(faced)),
         );
         space.connect(token, Acks::Transport);
+        // Most clients are in one: hold no more than they need.
+        self.spaces.reserve_exact(1);
         self.spaces.push(space);
     }
 
