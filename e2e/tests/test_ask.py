@@ -34,7 +34,7 @@ def come(site, node):
 
 
 def ask(gateway, id, event="confirm", **body):
-    return Api(gateway).call("POST", f"/v1/connections/{id}/ask", {"event": event, "data": None} | body)
+    return Api(gateway).call("POST", f"/v1/connections/{id}/ask", {"event": event} | body)
 
 
 def acknowledging(client, *arguments):
@@ -76,6 +76,13 @@ def test_a_client_is_asked_and_its_answer_comes_back(site, come, transports):
 def test_any_answer_comes_back(site, come, acknowledged, said, usesMsgpack):
     client = acknowledging(come(usesMsgpack=usesMsgpack), *acknowledged)
     assert asked(site, client).json == said
+
+
+def test_an_event_may_have_no_argument(site, come):
+    client = acknowledging(come(), "yes")
+    assert asked(site, client).json == {"data": "yes"}
+    # The callback has no form in JSON.
+    assert client.next() == ["event", "confirm", None]
 
 
 def test_python_clients_answer(site):
@@ -130,7 +137,7 @@ def test_others_have_no_acknowledgements(site):
         ({"event": ""}, (400, "invalid_name")),
         ({"timeout": 0}, (400, "bad_request")),
         ({"connection": "0" * 32}, (400, "bad_request")),
-        ({"data_base64": "AA=="}, (400, "bad_request")),
+        ({"data": 1, "data_base64": "AA=="}, (400, "bad_request")),
         ({"data": "x" * 2_000_000}, (413, "message_too_large")),
         ({}, (404, "not_found")),
     ],

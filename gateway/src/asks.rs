@@ -43,7 +43,8 @@ type Key = (ConnectionId, AckId);
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) event: EventName,
-    pub(crate) data: Data,
+    /// Its argument, if it has one.
+    pub(crate) data: Option<Data>,
     /// How long the client may take.
     pub(crate) timeout: Duration,
 }
@@ -103,8 +104,9 @@ impl Asks {
         let (waiting, answer) = self.wait(outbox.id())?;
         let (_, id) = waiting.key;
         let encoding = outbox.encoding();
-        let frames =
-            encoding.question(id, &question.event, &question.data).ok_or(Unanswered::Unable)?;
+        let frames = encoding
+            .question(id, &question.event, question.data.as_slice())
+            .ok_or(Unanswered::Unable)?;
         match outbox.deliver(&frames, 0) {
             Pushed::Taken | Pushed::Unwritten => {}
             Pushed::Closed => return Err(Unanswered::Closed),

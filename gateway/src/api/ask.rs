@@ -36,7 +36,7 @@ pub(super) struct AskBody<'a> {
     /// The event that the client receives, with a callback for its answer.
     #[schema(example = "confirm")]
     event: String,
-    /// Its argument: any JSON. This or `data_base64` is needed.
+    /// Its argument: any JSON. Without this and `data_base64`, it has none.
     #[serde(borrow, default, deserialize_with = "publish::present")]
     #[schema(value_type = Value, required = false)]
     data: Option<&'a RawValue>,
@@ -70,7 +70,7 @@ pub(super) struct AnswerBody {
 pub(super) struct Carried {
     connection: String,
     event: String,
-    /// JSON, or bytes in base64.
+    /// JSON, or bytes in base64, or nothing.
     data: Option<String>,
     data_base64: Option<String>,
     /// In milliseconds.
@@ -140,7 +140,10 @@ async fn ask(
     let longest = deps.rules.limits.request_timeout;
     let question = Question {
         event: parse_name("event", &asked.event)?,
-        data: publish::data(body, &deps.rules, (asked.data, asked.data_base64))?,
+        data: match (asked.data, asked.data_base64) {
+            (None, None) => None,
+            given => Some(publish::data(body, &deps.rules, given)?),
+        },
         timeout: match asked.timeout {
             Some(0) => return Err(Problem::bad_request("`timeout` is at least 1 millisecond")),
             Some(wanted) => Duration::from_millis(wanted).min(longest),
@@ -186,8 +189,9 @@ pub(super) async fn answer_peer(deps: &Deps, carried: Carried) -> Content {
 impl Carried {
     fn of(connection: ConnectionId, question: &Question) -> Self {
         let (data, data_base64) = match &question.data {
-            Data::Json(json) => (Some(text_of(json)), None),
-            Data::Binary(bytes) => (None, Some(BASE64_STANDARD.encode(bytes))),
+            Some(Data::Json(json)) => (Some(text_of(json)), None),
+            Some(Data::Binary(bytes)) => (None, Some(BASE64_STANDARD.encode(bytes))),
+            None => (None, None),
         };
         let timeout = u64::try_from(question.timeout.as_millis()).unwrap_or(u64::MAX);
         let connection = connection.to_string();
@@ -198,9 +202,10 @@ impl Carried {
     fn question(self) -> Option<Question> {
         let event: EventName = self.event.parse().ok()?;
         let data = match (self.data, self.data_base64) {
-            (Some(text), None) => Data::Json(broker_protocol::json::checked(text.into())?),
-            (None, Some(text)) => Data::Binary(BASE64_STANDARD.decode(text).ok()?.into()),
-            _ => return None,
+            (Some(text), None) => Some(Data::Json(broker_protocol::json::checked(text.into())?)),
+            (None, Some(text)) => Some(Data::Binary(BASE64_STANDARD.decode(text).ok()?.into())),
+            (None, None) => None,
+            (Some(_), Some(_)) => return None,
         };
         Some(Question { event, data, timeout: Duration::from_millis(self.timeout) })
     }

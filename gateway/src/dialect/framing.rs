@@ -1,6 +1,6 @@
 //! How what clients of a face are told becomes frames.
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use broker_core::{
     Data, ErrorCode, EventName, Identity, Interest, JsonText, Message, Timestamp, ports::GapReason,
@@ -195,10 +195,10 @@ impl Framing {
     }
 
     /// An event of a service's, which the client is to acknowledge; in envelopes it cannot.
-    pub(super) fn question(&self, id: AckId, event: &EventName, data: &Data) -> Option<Bytes> {
+    pub(super) fn question(&self, id: AckId, event: &EventName, args: &[Data]) -> Option<Bytes> {
         let (space, name) = (self.space()?, event.as_str());
         let mut out = BytesMut::new();
-        with_arguments(slice::from_ref(data), |args| {
+        with_arguments(args, |args| {
             let question = socketio::Outgoing::Event { name, id: Some(id), args, offset: None };
             space.encode(&question, &mut out);
         });

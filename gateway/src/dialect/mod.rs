@@ -42,9 +42,9 @@ pub(crate) enum Encoding {
 
 impl Encoding {
     /// Asks for an acknowledgement with this id; `None` where there is no such thing.
-    pub(crate) fn question(&self, id: AckId, event: &EventName, data: &Data) -> Option<Bytes> {
+    pub(crate) fn question(&self, id: AckId, event: &EventName, args: &[Data]) -> Option<Bytes> {
         match self {
-            Self::Framed(framing) => framing.question(id, event, data),
+            Self::Framed(framing) => framing.question(id, event, args),
             Self::Plain | Self::Deflated => None,
         }
     }
