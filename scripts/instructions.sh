@@ -17,7 +17,9 @@ OUT=target/instructions
 # test, deliveries
 CASES='one_message_to_1000_subscribers 1000
 a_batch_of_64_to_1000_subscribers 64000
-a_message_to_each_of_1000_channels 1000'
+a_message_to_each_of_1000_channels 1000
+one_message_to_1000_socketio_subscribers 1000
+a_batch_of_64_to_1000_socketio_subscribers 64000'
 
 mkdir -p "$OUT"
 # All of the workspace, as other parts build it: alone, the gateway's dependencies have other features.

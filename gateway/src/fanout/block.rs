@@ -39,6 +39,8 @@ struct Framed {
     framing: Arc<Framing>,
     /// What each of the messages comes to in this framing; `None` if it does not fit.
     told: Rc<[Option<Told>]>,
+    /// Whether there are groups at all.
+    is_split: bool,
     /// Of each message that is split, the group.
     groups: Vec<usize>,
     bytes: Bytes,
@@ -71,6 +73,9 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         let mut groups = Vec::new();
         while let Some(framed) = place.get() {
             if Arc::ptr_eq(&framed.framing, framing) {
+                if !framed.is_split {
+                    return &framed.bytes;
+                }
                 if told.is_none() {
                     groups = groups_of(&framed.told, outbox);
                     told = Some(Rc::clone(&framed.told));
@@ -88,7 +93,8 @@ impl<'a, M: Iterator<Item = &'a Message> + Clone> Block<M> {
         });
         let bytes = self.framed_bytes(framing, &told, &groups);
         let framing = Arc::clone(framing);
-        let framed = Framed { framing, told, groups, bytes, next: OnceCell::new() };
+        let is_split = told.iter().flatten().any(|told| told.split.is_some());
+        let framed = Framed { framing, told, is_split, groups, bytes, next: OnceCell::new() };
         &place.get_or_init(|| Box::new(framed)).bytes
     }
 

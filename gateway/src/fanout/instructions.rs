@@ -13,9 +13,14 @@ use broker_core::{
     Data, MessageId,
     message::{JsonText, Timestamp},
 };
+use broker_protocol::socketio::{Namespace, Parser};
 
 use super::*;
-use crate::socket::Socket;
+use crate::{
+    dialect::{Encoding, Form, Framing, Space},
+    profile::Profile,
+    socket::Socket,
+};
 
 const SUBSCRIBERS: u32 = 1_000;
 const PAYLOAD: usize = 128;
@@ -45,11 +50,12 @@ impl Socket for Sink {
 }
 
 /// Subscribers, spread evenly over the channels.
-async fn fanout(channels: &[Interest]) -> Fanout {
+async fn fanout(channels: &[Interest], encoding: &Encoding) -> Fanout {
     let backends = broker_backends::embedded(&EmbeddedOptions::default()).await;
     let hub = Arc::new(Hub::new(backends.bus, Duration::ZERO));
     for (id, interest) in (0..u128::from(SUBSCRIBERS)).zip(channels.iter().cycle()) {
-        let outbox = Arc::new(Outbox::new(ConnectionId(id << 64), Box::new(Sink), 1 << 20));
+        let outbox = Outbox::new(ConnectionId(id << 64), Box::new(Sink), 1 << 20);
+        let outbox = Arc::new(outbox.with_encoding(encoding.clone()));
         hub.add(&outbox);
         hub.deliver(interest.clone(), outbox);
     }
@@ -89,7 +95,11 @@ fn measured(fanout: &Fanout, batch: &[Inbound], touched: &mut Touched) -> u64 {
 
 /// Warms up without being counted, then delivers once.
 async fn deliver_once(channels: &[Interest], batch: &[Inbound]) {
-    let fanout = fanout(channels).await;
+    deliver_once_as(&Encoding::Plain, channels, batch).await;
+}
+
+async fn deliver_once_as(encoding: &Encoding, channels: &[Interest], batch: &[Inbound]) {
+    let fanout = fanout(channels, encoding).await;
     let mut touched = Touched::default();
     let expected = (batch.len() * SUBSCRIBERS as usize / channels.len()) as u64;
     assert_eq!(fanout.deliver(batch, &mut touched), expected);
@@ -117,4 +127,26 @@ async fn a_message_to_each_of_1000_channels() {
     let channels = channels(SUBSCRIBERS as usize);
     let batch: Vec<_> = channels.iter().map(message).collect();
     deliver_once(&channels, &batch).await;
+}
+
+#[tokio::test]
+#[ignore = "scripts/instructions.sh runs it under callgrind"]
+async fn one_message_to_1000_socketio_subscribers() {
+    let channels = channels(1);
+    deliver_once_as(&socketio(), &channels, &[message(&channels[0])]).await;
+}
+
+#[tokio::test]
+#[ignore = "scripts/instructions.sh runs it under callgrind"]
+async fn a_batch_of_64_to_1000_socketio_subscribers() {
+    let channels = channels(1);
+    let batch: Vec<_> = (0..64).map(|_| message(&channels[0])).collect();
+    deliver_once_as(&socketio(), &channels, &batch).await;
+}
+
+/// As clients of Socket.IO have it who are shown the face that there is without a profile.
+fn socketio() -> Encoding {
+    let face = Arc::clone(&Profile::built_in().faces["default"]);
+    let space = Space { namespace: Namespace::MAIN, parser: Parser::Json, recovery: None };
+    Encoding::Framed(Arc::new(Framing { form: Form::SocketIo(space), face, echo: false }))
 }
