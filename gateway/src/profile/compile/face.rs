@@ -55,14 +55,14 @@ impl Compiler<'_, '_> {
             require: self.require(&key.entry("require"), raw.require),
             refusal: raw
                 .refusal
-                .and_then(|refusal| self.refusal(&key.entry("refusal"), refusal, &vars)),
+                .and_then(|refusal| self.refusal(&key.entry("refusal"), &refusal, &vars)),
             failure: raw
                 .failure
                 .and_then(|failure| self.emission(&key.entry("failure"), failure, &vars)),
         }
     }
 
-    fn refusal(&mut self, key: &Key, raw: RawRefusal, vars: &Vars) -> Option<RefusalTemplate> {
+    fn refusal(&mut self, key: &Key, raw: &RawRefusal, vars: &Vars) -> Option<RefusalTemplate> {
         let data = match &raw.data {
             Some(data) => Some(self.tree(&key.entry("data"), data, vars)?),
             None => None,
