@@ -10,6 +10,8 @@ from .history import SECOND, Disconnected, Evicted, Gap, History, Received, Subs
 SERVERS_OF_NATS = {"nats-kill", "nats-pause", "nats-rollback", "disk-full"}
 # How long around a fault of a NATS server a namespace without history may lose messages.
 BEFORE, AFTER = 3 * SECOND, 8 * SECOND
+# How long a gateway that was paused may take to look at what is due.
+AWAKE = SECOND
 
 
 def check(events):
@@ -280,8 +282,14 @@ def revocations(history, findings):
     for (proc, chan), stream in history.streams.items():
         for entry in stream:
             until = history.revoked.get(entry.conn)
-            if until is not None and isinstance(entry, Received) and entry.t > until:
+            if until is not None and isinstance(entry, Received) and entry.t > ends(history, until):
                 findings.broken("I11", f"{proc} got {entry.id} on {chan} {(entry.t - until) / SECOND:.1f} s too late")
+
+
+def ends(history, until):
+    """When access must be over that is revoked at this time: a gateway that stands still then ends it when it goes on."""
+    paused = (fault.over or history.ended for fault in history.faults if fault.kind == "gateway-pause" and fault.begun <= until)
+    return max([until, *(over + AWAKE for over in paused if over > until - AWAKE)])
 
 
 def liveness(history, findings):

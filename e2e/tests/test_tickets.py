@@ -46,6 +46,14 @@ def test_a_ticket_of_one_gateway_is_good_at_another_once(site, ticket):
         client.ask("ping")
 
 
+def test_a_ticket_resumes_no_session(site, ticket):
+    for session in (secret := ticket(), f"ticket:{secret}"):
+        with Client(site.last.websocket_url) as client:
+            assert client.refused("connect", session=session) == "session_lost"
+    with Client(in_url(site.first, secret)) as client:
+        client.expect("connected", user="alice")
+
+
 def test_of_many_who_come_with_a_ticket_one_gets_in(site, ticket):
     used = ticket()
 

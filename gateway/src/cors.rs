@@ -13,6 +13,7 @@ use crate::{api, config::AllowedOrigins, connection::Admission, problem::Problem
 
 /// All that is served to pages anywhere; what a path has is said by its 405.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+/// What pages may send: faces name the headers where tokens stand, so it is what they ask for.
 const HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, content-type, last-event-id, traceparent");
 /// How long a browser may go by the answer, in seconds; Chromium takes no more.
@@ -65,10 +66,11 @@ async fn let_in(admission: &Admission, request: Request, next: Next) -> Result<R
     let origin = request.headers().get(header::ORIGIN).cloned();
     admission.check_origin(request.headers())?;
     let preflight = request.method() == Method::OPTIONS;
+    let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     // Pages of all origins may ask, but not with what a browser keeps for one of them.
     let trusted = admission.origins != AllowedOrigins::All;
     let mut response = match (preflight, origin.is_some()) {
-        (true, true) => preflight_answer(),
+        (true, true) => preflight_answer(wanted),
         _ => next.run(request).await,
     };
     if let Some(origin) = origin {
@@ -86,10 +88,10 @@ fn turn_away(problem: Problem) -> Response {
     vary(problem.into_response())
 }
 
-fn preflight_answer() -> Response {
+fn preflight_answer(wanted: Option<HeaderValue>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.unwrap_or(HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     (StatusCode::NO_CONTENT, headers).into_response()
 }

@@ -75,7 +75,7 @@ pub(crate) async fn run(mut events: BusEvents, fanout: Arc<Fanout>) {
             return;
         }
         delivered += fanout.deliver(&batch, &mut touched);
-        fanout.deliver_late(&mut touched);
+        fanout.deliver_late(&mut touched, Some(Instant::now()));
         batch.clear();
         if delivered >= TURN_DELIVERIES {
             delivered = 0;
@@ -291,9 +291,10 @@ impl Fanout {
         }
     }
 
-    fn deliver_late(&self, touched: &mut Touched) {
-        let now = Instant::now();
-        while touched.late.front().is_some_and(|late| late.due <= now) {
+    /// What is due by then; `None`: all.
+    fn deliver_late(&self, touched: &mut Touched, by: Option<Instant>) {
+        let is_due = |late: &Late| by.is_none_or(|by| late.due <= by);
+        while touched.late.front().is_some_and(is_due) {
             let Some(late) = touched.late.pop_front() else { break };
             // It may have been told meanwhile that it is subscribed no longer.
             if !self.hub.subscribers().contains(&late.via, late.outbox.id()) {

@@ -34,6 +34,10 @@ const BATCH: usize = 512;
 const NOTES: usize = 4096;
 /// Bytes of a secret; nobody guesses one.
 const SECRET_BYTES: usize = 32;
+/// The same in base64, without padding.
+const SECRET_CHARS: usize = (SECRET_BYTES * 4).div_ceil(3);
+/// How long what is over is still kept: nothing shorter can be said.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// How long the other gateways are given to hear that a connection is superseded. None of their
 /// answers matters.
 const TELL: Duration = Duration::from_secs(1);
@@ -70,7 +74,7 @@ enum Note {
     /// This connection's identity has changed.
     Changed(ConnectionId),
     /// This session is over.
-    Forget(SessionKey),
+    Forget(Box<KeptSession>),
 }
 
 /// What is to be kept.
@@ -175,7 +179,7 @@ impl Keeper {
             return;
         }
         self.over.insert(key, ());
-        if self.notes.try_send(Note::Forget(key)).is_err() {
+        if self.notes.try_send(Note::Forget(Box::new(open.session))).is_err() {
             self.over.remove(&key);
             tracing::warn!("a session that is over lasts for its window: too many end at once");
             self.metrics.store_error();
@@ -195,14 +199,18 @@ impl Keeper {
 
     async fn take(&self, secret: &Token) -> Result<Resumed, Failure> {
         let lost = |text| Failure::new(ErrorCode::SessionLost, text);
+        let unknown = "there is no such session any more: connect with a token";
+        // What else the store keeps, tickets and recoverable sessions, is under keys of longer texts.
+        if secret.reveal().len() != SECRET_CHARS {
+            return Err(lost(unknown));
+        }
         let taken = self.store.take(key_of(secret), self.remembered()).await;
         let session = taken.map_err(|error| {
             self.metrics.store_error();
             let text = format!("{error}: connect with a token, or try again on a new connection");
             Failure::new(ErrorCode::Unavailable, text)
         })?;
-        let text = "there is no such session any more: connect with a token";
-        let KeptSession { connection, origin, identity, .. } = session.ok_or(lost(text))?;
+        let KeptSession { connection, origin, identity, .. } = session.ok_or(lost(unknown))?;
         self.supersede(connection).await;
         if identity.expires.is_some_and(|expires| expires <= clock::wall()) {
             return Err(lost("the session's token has expired: connect with a fresh one"));
@@ -239,9 +247,12 @@ impl Keeper {
     async fn refresh(&self) {
         // If the others were taken, the store may have forgotten it by now: written anew, they
         // could be resumed twice.
-        self.open.retain(|_, open| {
+        self.open.retain(|connection, open| {
             let certain = self.is_certain(open);
             self.metrics.sessions.not_kept.inc_by(u64::from(!certain));
+            if !certain && let Some(outbox) = self.hub.connection(*connection) {
+                outbox.forget_progress();
+            }
             certain
         });
         let open: Vec<KeptSession> =
@@ -286,7 +297,7 @@ impl Keeper {
                     let open = self.open.get(&connection).filter(|open| self.is_certain(open));
                     changed.extend(open.map(|open| self.with_subscriptions(&open)));
                 }
-                Note::Forget(key) => over.push(self.forget(key)),
+                Note::Forget(session) => over.push(self.forget(*session)),
             }
         }
         if !superseded.is_empty() {
@@ -301,8 +312,10 @@ impl Keeper {
         join_all(over).await;
     }
 
-    async fn forget(&self, key: SessionKey) {
-        if let Err(error) = self.store.take(key, self.remembered()).await {
+    /// Unless another connection has it by now: what was passed on is not for this one to end.
+    async fn forget(&self, session: KeptSession) {
+        let key = session.key;
+        if let Err(error) = self.store.keep(vec![session], AT_ONCE).await {
             tracing::debug!(%error, "a session that is over lasts for its window");
             self.metrics.store_error();
         }

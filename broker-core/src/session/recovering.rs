@@ -39,18 +39,18 @@ impl Session {
     fn recover(&mut self, now: Now, identity: Identity, recovered: Recovered) {
         let Recovered { origin, subscriptions: missed } = recovered;
         let own = self.rules.namespaces.channels_on_connect(&self.identity);
-        let may_have =
-            |interest: &Interest| self.is_own(interest) || self.may_subscribe(interest).is_ok();
         let is_new = |own: &Interest| missed.iter().all(|(interest, _)| interest != own);
         let new = own.into_iter().map(Interest::Channel).filter(is_new);
-        let before = missed.iter().map(|(interest, since)| (interest.clone(), Some(since.clone())));
-        let channels: Vec<_> = before.chain(new.map(|interest| (interest, None))).collect();
-        let all = missed.iter().all(|(interest, _)| may_have(interest));
+        let kept = missed.iter().map(|(interest, since)| (interest.clone(), Some(since.clone())));
+        let channels: Vec<_> = kept.chain(new.map(|interest| (interest, None))).collect();
+        // Its own channel is that of its first connection.
+        let before = std::mem::replace(&mut self.origin, origin);
+        let all = missed.iter().all(|(interest, _)| self.may_have(interest));
         if !all || channels.len() > self.rules.limits.subscriptions {
+            self.origin = before;
             self.effects.push_back(Effect::BeginAnew);
             return self.join_own_channels(now, identity);
         }
-        self.origin = origin;
         if let State::Connecting(connecting) = &mut self.state {
             connecting.missed = Some(missed);
         }
@@ -69,6 +69,10 @@ impl Session {
         let op = self.begin(Pending::CatchUp);
         self.effects.push_back(Effect::CatchUp { op, subscriptions });
         true
+    }
+
+    fn may_have(&self, interest: &Interest) -> bool {
+        self.is_own(interest) || self.may_subscribe(interest).is_ok()
     }
 
     pub(super) fn is_own(&self, interest: &Interest) -> bool {

@@ -86,6 +86,8 @@ pub(super) enum Outcome {
         attachments: Vec<String>,
     },
     Unanswered(Unanswered),
+    /// The answer is larger than a message may be.
+    TooLarge,
     /// The connection is not here.
     NotHere,
 }
@@ -151,7 +153,7 @@ async fn ask(
         },
     };
     let outcome = match deps.hub.connection(connection) {
-        Some(outbox) => Outcome::of(deps.asks.ask(&outbox, &question).await),
+        Some(outbox) => Outcome::of(deps, deps.asks.ask(&outbox, &question).await),
         None => elsewhere(deps, connection, &question).await?,
     };
     outcome.body()
@@ -181,7 +183,9 @@ pub(super) async fn answer_peer(deps: &Deps, carried: Carried) -> Content {
     let connection = carried.connection.parse().ok();
     let outbox = connection.and_then(|connection| deps.hub.connection(connection));
     Content::Client(match (outbox, carried.question()) {
-        (Some(outbox), Some(question)) => Outcome::of(deps.asks.ask(&outbox, &question).await),
+        (Some(outbox), Some(question)) => {
+            Outcome::of(deps, deps.asks.ask(&outbox, &question).await)
+        }
         _ => Outcome::NotHere,
     })
 }
@@ -212,8 +216,10 @@ impl Carried {
 }
 
 impl Outcome {
-    fn of(outcome: Result<Args, Unanswered>) -> Self {
+    /// With the same bound wherever the client is: what is larger may not fit the bus.
+    fn of(deps: &Deps, outcome: Result<Args, Unanswered>) -> Self {
         match outcome {
+            Ok(args) if args.len() > deps.rules.limits.message_bytes => Self::TooLarge,
             Ok(args) => {
                 let attachments = args.attachments().iter().map(|it| BASE64_STANDARD.encode(it));
                 let attachments = attachments.collect();
@@ -227,6 +233,10 @@ impl Outcome {
         let (code, text) = match self {
             Self::Answered { array, attachments } => return answer(array, attachments),
             Self::NotHere => (ErrorCode::NotFound, "there is no such connection"),
+            Self::TooLarge => (
+                ErrorCode::MessageTooLarge,
+                "the client's answer is larger than `limits.message_bytes`",
+            ),
             Self::Unanswered(Unanswered::Closed) => {
                 (ErrorCode::NotFound, "the connection is ending")
             }

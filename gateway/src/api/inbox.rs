@@ -33,20 +33,25 @@ use crate::{
 
 /// Requests of services that are carried out at a time; further ones are refused.
 const CONCURRENCY: usize = 256;
+/// The same of those that wait for clients, which take the time that they like: beside the others,
+/// which must not wait for them.
+const ASKS: usize = 1_024;
+/// Which these are.
+const ASK: &str = "ask";
 /// Whose idempotency keys these are: NATS does not say who sent a request.
 const CALLER: &str = "nats";
 
 /// Answers until the bus is closed, then waits for what is under way.
 pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
-    let mut under_way = JoinSet::new();
+    let (mut under_way, mut asks) = (JoinSet::new(), JoinSet::new());
     while let Some(question) = inbox.next().await {
         match &question.kind {
             // At once: it takes no waiting, and must not wait for requests that themselves wait
             // for the answers of gateways.
             QuestionKind::Gateway => match peers::read_question(&question.body) {
-                Some(Ask::Client(carried)) if under_way.len() < CONCURRENCY => {
+                Some(Ask::Client(carried)) if asks.len() < ASKS => {
                     let deps = Arc::clone(&deps);
-                    under_way.spawn(async move {
+                    asks.spawn(async move {
                         let said = ask::answer_peer(&deps, carried).await;
                         question.answer(peers::reply_of(&deps.node, said));
                     });
@@ -57,11 +62,16 @@ pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
                     question.answer(answer);
                 }
             },
-            QuestionKind::Api { .. } if under_way.len() >= CONCURRENCY => {
-                let error = Problem::new(ErrorCode::Overloaded, "too many requests are under way");
-                question.answer(refusal(&error));
-            }
             QuestionKind::Api { operation } => {
+                let (with, limit) = match operation == ASK {
+                    true => (&mut asks, ASKS),
+                    false => (&mut under_way, CONCURRENCY),
+                };
+                if with.len() >= limit {
+                    let text = "too many requests are under way";
+                    question.answer(refusal(&Problem::new(ErrorCode::Overloaded, text)));
+                    continue;
+                }
                 let span = tracing::info_span!("api", operation);
                 let (deps, operation) = (Arc::clone(&deps), operation.clone());
                 let serving = async move {
@@ -74,12 +84,12 @@ pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
                     let answer = respond(&deps, request).await;
                     question.answer(answer);
                 };
-                under_way.spawn(serving.instrument(span));
+                with.spawn(serving.instrument(span));
             }
         }
-        while under_way.try_join_next().is_some() {}
+        while under_way.try_join_next().is_some() || asks.try_join_next().is_some() {}
     }
-    while under_way.join_next().await.is_some() {}
+    while under_way.join_next().await.is_some() || asks.join_next().await.is_some() {}
 }
 
 /// A request of a service.
@@ -130,7 +140,7 @@ async fn carry_out(deps: &Deps, operation: &str, body: &Bytes) -> Result<Bytes, 
             let ConnectionRequest { id } = read(body)?;
             reply(connections::find(deps, &id)).await
         }
-        "ask" => reply(ask::ask_over_nats(deps, body)).await,
+        ASK => reply(ask::ask_over_nats(deps, body)).await,
         "ticket" => reply(tickets::make(deps, body)).await,
         "disconnect" => disconnect(deps, read(body)?).await,
         "stats" => {

@@ -283,10 +283,22 @@ impl Conversation {
         }
     }
 
+    /// Whom the client's face does not want has no session: nothing is given to it.
+    fn let_in(&self, identity: Identity) -> Result<Identity, Failure> {
+        let Dialect::Faced(faced) = &self.dialect else { return Ok(identity) };
+        match faced.framing().face.auth.require.check(&identity) {
+            Ok(()) => Ok(identity),
+            Err(unmet) => Err(Failure::new(ErrorCode::Forbidden, unmet.to_string())),
+        }
+    }
+
     pub(super) fn finish(&mut self, outcome: Outcome) {
         let now = clock::now();
         match outcome {
-            Outcome::Verified(op, outcome) => self.session.handle_verified(now, op, outcome),
+            Outcome::Verified(op, outcome) => {
+                let outcome = outcome.and_then(|identity| self.let_in(identity));
+                self.session.handle_verified(now, op, outcome);
+            }
             Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
             Outcome::Recovered(op, outcome) => self.recovered(op, outcome),
             Outcome::Kept(op, kept) => {

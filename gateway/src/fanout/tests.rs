@@ -214,10 +214,10 @@ async fn who_has_just_subscribed_gets_the_first_copy_or_else_the_next() {
 
     let too_late = Client::new(&fanout, 2, &["venue:1", "venue:2"]);
     fanout.deliver(&[copy("venue:2", "venue:2")], &mut touched);
-    fanout.deliver_late(&mut touched);
+    fanout.deliver_late(&mut touched, Some(Instant::now()));
     assert_eq!(too_late.socket.taken().len(), 0, "the first copy may still come");
     time::advance(SETTLED).await;
-    fanout.deliver_late(&mut touched);
+    fanout.deliver_late(&mut touched, Some(Instant::now()));
     assert_eq!(too_late.got("venue:2"), 1);
     assert_eq!(in_time.socket.taken().len(), 0);
     assert!(touched.late.is_empty());
@@ -226,7 +226,7 @@ async fn who_has_just_subscribed_gets_the_first_copy_or_else_the_next() {
     fanout.deliver(&[copy("venue:2", "venue:2")], &mut touched);
     fanout.hub.leave(&interest("venue:2"), ConnectionId(3));
     time::advance(SETTLED).await;
-    fanout.deliver_late(&mut touched);
+    fanout.deliver_late(&mut touched, Some(Instant::now()));
     assert_eq!(gone.socket.taken().len(), 0, "it is subscribed no longer");
 }
 

@@ -274,6 +274,31 @@ async fn the_last_one_to_come_back_has_the_session() {
     assert_eq!(one.closed_with(ONE), Some(CloseCode::Superseded));
 }
 
+/// Its gateway may be slow to say that it is over.
+#[tokio::test(start_paused = true)]
+async fn who_had_a_session_before_does_not_end_it() {
+    let store = store().await;
+    let (one, two) = (Gateway::with(&store).await, Gateway::with(&store).await);
+    let secret = connect_recoverable(&one, ONE).await;
+    let all = Ok(vec!["room:1".to_owned()]);
+    assert_eq!(recover(&two, &comeback(TWO, &secret)).await, all);
+    one.keeper.closed(ONE, Some(CloseCode::Normal));
+    let keeper = Arc::clone(&one.keeper);
+    tokio::spawn(async move { keeper.run().await });
+    time::sleep(SECOND).await;
+    assert_eq!(recover(&two, &comeback(ConnectionId(3), &secret)).await, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_is_recovered_by_resumes_nothing() {
+    let gateway = Gateway::with(&store().await).await;
+    let secret = connect_recoverable(&gateway, ONE).await;
+    for kind in ["", "recovery ", "ticket:"] {
+        let other = Token::new(format!("{kind}{}", secret.reveal()));
+        assert_eq!(gateway.resume(&other).await, Err(ErrorCode::SessionLost), "{kind}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_comes_back_is_not_taken_for_somebody_else() {
     let gateway = Gateway::with(&store().await).await;

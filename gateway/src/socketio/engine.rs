@@ -228,6 +228,8 @@ impl Engine {
             self.outbox = outbox;
             return;
         }
+        // Its last words may take long; what it held, another may have by now.
+        self.spaces.iter_mut().filter(|it| it.end().is_some()).for_each(Conversation::unlist);
         let before = self.spaces.len();
         self.spaces.retain(|space| space.end().is_none() || !space.is_flushed());
         if before > 0 && self.spaces.is_empty() {

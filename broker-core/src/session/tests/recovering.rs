@@ -80,6 +80,15 @@ fn what_was_missed_comes_before_the_answer() {
 }
 
 #[test]
+fn its_own_channel_is_that_of_its_first_connection() {
+    let own = |id| format!("connection:{}", ConnectionId(id));
+    let joins = [format!("join #2 {}", own(3)), "join #3 user:ann".to_owned()];
+    assert_eq!(Script::coming_back().recovered(1, &[&own(3)]), joins);
+    let other = Script::coming_back().recovered(1, &[&own(4)]);
+    assert_eq!(other[0], "begin anew");
+}
+
+#[test]
 fn where_not_all_is_left_everything_begins_anew() {
     let mut script = Script::coming_back();
     script.recovered(1, &["venue:1", "user:ann"]);
