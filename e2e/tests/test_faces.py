@@ -59,7 +59,7 @@ def test_who_is_not_let_in_gets_nothing_that_waits(gateway):
         # The next thing that is said answers this, and not what waited.
         bob.send("40/worded," + json.dumps({"token": token("bob")}))
         assert bob.recv() == '44/worded,{"message":"not you","data":{"why":"forbidden"}}'
-    assert Api(gateway).get("/v1/users/bob/queue")["messages"]
+    assert Api(gateway).get("/v1/users/bob/queue")["pending"]
     assert not Api(gateway).get("/v1/connections?user=bob")["connections"]
 
 
