@@ -36,8 +36,6 @@ const NOTES: usize = 4096;
 const SECRET_BYTES: usize = 32;
 /// The same in base64, without padding.
 const SECRET_CHARS: usize = (SECRET_BYTES * 4).div_ceil(3);
-/// How long what is over is still kept: nothing shorter can be said.
-const AT_ONCE: Duration = Duration::from_millis(1);
 /// How long the other gateways are given to hear that a connection is superseded. None of their
 /// answers matters.
 const TELL: Duration = Duration::from_secs(1);
@@ -312,10 +310,16 @@ impl Keeper {
         join_all(over).await;
     }
 
-    /// Unless another connection has it by now: what was passed on is not for this one to end.
+    /// Unless another connection has it by now: what was passed on is not for this one to end, and
+    /// that is learnt by writing it once more.
     async fn forget(&self, session: KeptSession) {
         let key = session.key;
-        if let Err(error) = self.store.keep(vec![session], AT_ONCE).await {
+        let ended = match self.store.keep(vec![session], self.ttl()).await {
+            Ok(passed_on) if !passed_on.is_empty() => Ok(()),
+            Ok(_) => self.store.take(key, self.remembered()).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a session that is over lasts for its window");
             self.metrics.store_error();
         }
