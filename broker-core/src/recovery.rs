@@ -23,7 +23,8 @@ pub struct KeptSubscriptions {
     pub version: u64,
     /// The number of the next subscription. No number is used twice in a session.
     pub next: u32,
-    /// When this was kept: the connection was alive then.
+    /// When the connection was last alive with a client that had missed nothing: what it misses was
+    /// published later.
     pub confirmed: Timestamp,
     /// In no order.
     pub all: Vec<KeptSubscription>,
@@ -53,6 +54,16 @@ pub struct Progress {
     /// The first version with all that the client may take for begun.
     relied_on: u64,
     entries: Vec<Entry>,
+    behind: Option<Behind>,
+}
+
+/// A client that has come back, and may not have what it missed.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    /// As it was kept before.
+    confirmed: Timestamp,
+    /// When a connection that is still alive shows that it has; `None`: it was not given it yet.
+    until: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -90,6 +101,7 @@ impl Progress {
             written: 0,
             relied_on: 0,
             entries: Vec::new(),
+            behind: None,
         }
     }
 
@@ -111,6 +123,7 @@ impl Progress {
             None => &[],
         };
         (progress.next, progress.version) = (kept.next, kept.version + 1);
+        progress.behind = Some(Behind { confirmed: kept.confirmed, until: None });
         for kept in &kept.all {
             let named = positions.iter().find(|(number, _)| *number == kept.number);
             let at = named.map(|(_, position)| *position);
@@ -160,6 +173,14 @@ impl Progress {
         }
     }
 
+    /// The client is given all that it missed. Only a connection that is alive at this time shows
+    /// that it has got it: it would have been found dead before.
+    pub fn caught_up(&mut self, shown_at: Timestamp) {
+        if let Some(behind) = &mut self.behind {
+            behind.until = Some(shown_at);
+        }
+    }
+
     /// A message is given to the client.
     pub fn advance(&mut self, via: &Interest, position: Position) {
         let Some(entry) = self.open(via).filter(|entry| entry.tracked) else { return };
@@ -183,7 +204,11 @@ impl Progress {
     pub fn kept(&self, now: Timestamp) -> KeptSubscriptions {
         let open = self.entries.iter().filter(|entry| entry.ended.is_none());
         let all = open.map(|entry| entry.kept.clone()).collect();
-        KeptSubscriptions { version: self.version, next: self.next, confirmed: now, all }
+        let confirmed = match self.behind {
+            Some(Behind { confirmed, until }) if until.is_none_or(|until| now < until) => confirmed,
+            _ => now,
+        };
+        KeptSubscriptions { version: self.version, next: self.next, confirmed, all }
     }
 
     /// This version is kept.

@@ -111,6 +111,20 @@ fn a_subscription_that_is_not_kept_cannot_be_told() {
     assert!(recover(&kept, &progress.mark()).is_ok());
 }
 
+/// Else what it missed could leave the log unnoticed while it comes back in vain.
+#[test]
+fn who_comes_back_has_missed_nothing_only_once_that_is_shown() {
+    let before = subscribed(&["a:1"]).kept(Timestamp(100));
+    let confirmed = |progress: &Progress, now| progress.kept(Timestamp(now)).confirmed.0;
+    let mut progress = Progress::recover(ORIGIN, &before, None).unwrap();
+    assert_eq!(confirmed(&progress, 9_000), 100);
+    let again = Progress::recover(ORIGIN, &progress.kept(Timestamp(9_000)), None).unwrap();
+    assert_eq!(confirmed(&again, 9_500), 100);
+    progress.caught_up(Timestamp(10_000));
+    assert_eq!(confirmed(&progress, 9_999), 100);
+    assert_eq!(confirmed(&progress, 10_000), 10_000);
+}
+
 #[test]
 fn what_was_left_comes_back_only_where_that_was_not_kept() {
     let mut progress = subscribed(&["a:1"]);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use broker_core::{
-    Interest, Message, Position,
+    Interest, Message, Position, Timestamp,
     feed::Wanted,
     history::Start,
     ports::{BoxFuture, BusError, GapReason},
@@ -133,6 +133,11 @@ impl Conversation {
         for Missed { interest, end, .. } in missed {
             self.outbox.with_progress(|progress| progress.stand(interest, end));
         }
+        let Dialect::Faced(faced) = &self.dialect else { return };
+        let silence = faced.framing().recovery().unwrap_or_default();
+        let silence = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        let shown_at = Timestamp(clock::wall().0.saturating_add(silence));
+        self.outbox.with_progress(|progress| progress.caught_up(shown_at));
     }
 
     /// Begins where one begins who has never been here.
