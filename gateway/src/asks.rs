@@ -57,7 +57,7 @@ pub(crate) enum Unanswered {
     Unable,
     /// Nothing was asked: too many wait already.
     Overloaded,
-    /// Nothing was asked: the connection is ending.
+    /// Nothing was asked: the client is not let in yet, or its connection is ending.
     Closed,
     /// The connection ended before.
     Ended,
@@ -101,6 +101,10 @@ impl Asks {
     }
 
     async fn put(&self, outbox: &Outbox, question: &Question) -> Result<Args, Unanswered> {
+        if outbox.info().is_none() {
+            // Its client is not let in.
+            return Err(Unanswered::Closed);
+        }
         let (waiting, answer) = self.wait(outbox.id())?;
         let (_, id) = waiting.key;
         let encoding = outbox.encoding();

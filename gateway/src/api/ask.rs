@@ -238,7 +238,7 @@ impl Outcome {
                 "the client's answer is larger than `limits.message_bytes`",
             ),
             Self::Unanswered(Unanswered::Closed) => {
-                (ErrorCode::NotFound, "the connection is ending")
+                (ErrorCode::NotFound, "the connection is not open")
             }
             Self::Unanswered(Unanswered::Unable) => (
                 ErrorCode::Unanswerable,
