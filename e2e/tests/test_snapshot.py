@@ -174,6 +174,7 @@ def test_a_snapshot_is_read_page_by_page(site, screens, publish):
 
 def test_who_may_subscribe_to_a_pattern_may_read_its_snapshot(site, screens, publish):
     publish(lobby=1)
+    wait_until(lambda: has(site.first, screens, {"lobby": 1}), "the gateway has it")
     assert [it["data"] for it in page(site.first, screens, key=STAFF)["messages"]] == [1]
     assert ask(site.first, screens, key=token("bob")).problem == (403, "forbidden")
     assert ask(site.first, screens, key="nobody").status == 401
@@ -198,6 +199,7 @@ def test_services_use_it_over_nats(nats, cluster_site, screens):
 
 def test_event_streams_begin_with_a_snapshot(site, screens, publish):
     publish(lobby=1, hall=2)
+    wait_until(lambda: has(site.first, screens, {"hall": 2, "lobby": 1}), "the gateway has them")
     query = [("pattern", screens), ("snapshot", "true")]
     with Events(site.first, token=STAFF, query=query) as events:
         assert events.expect("subscribed")["replayed"] == 2
@@ -207,6 +209,7 @@ def test_event_streams_begin_with_a_snapshot(site, screens, publish):
 def test_it_is_there_after_gateways_and_nats_were_restarted(start_cluster, screens):
     site = start_cluster(2)
     put(site.first, screens, lobby=1, hall=1)
+    wait_until(lambda: has(site.last, screens, {"hall": 1, "lobby": 1}), "the other gateway has them")
     witness = Client(site.last.websocket_url, STAFF)
     assert snapshot(witness, screens) == {"hall": 1, "lobby": 1}
     site.first.stop()
