@@ -75,7 +75,7 @@ unit: ## Run the Rust tests; they start NATS and Redis themselves
 .PHONY: e2e
 e2e: build ## Drive the built gateway with other people's clients
 	@scripts/tools.sh redis nats node python chromium
-	.tools/venv/bin/python -m pytest e2e
+	.tools/venv/bin/python -m pytest e2e -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: chaos
 chaos: build ## Break servers under traffic and check the contract (SECONDS=60 SEED=… FAULTS=a,b)

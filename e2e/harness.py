@@ -22,10 +22,18 @@ ENVIRONMENT = os.environ | {"PATH": f"{TOP / '.tools' / 'bin'}{os.pathsep}{os.en
 given_ports = set()
 
 
+def ports():
+    """Not those that connections get by themselves, nor another worker's: a server that is started
+    anew must find its port free."""
+    first, last = 10_000, 32_000
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (last - first) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(first + worker * share, first + (worker + 1) * share)
+
+
 def free_port():
-    """Not of those that connections get by themselves: a server that is started anew must find it free."""
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.choice(ports())
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             if port not in given_ports:
                 given_ports.add(port)
@@ -157,7 +165,9 @@ class RedisServer(Process):
 
     def command(self):
         address = ["--bind", "127.0.0.1", "--port", str(self.port)]
-        return ["redis-server", *address, "--dir", self.directory, "--save", "", "--appendonly", "yes"]
+        # With fsync, what is acknowledged may wait for two seconds for the disk, and a kill loses it.
+        persistence = ["--save", "", "--appendonly", "yes", "--appendfsync", "no"]
+        return ["redis-server", *address, "--dir", self.directory, *persistence]
 
     def is_ready(self):
         return self.ask("PING") == "+PONG"

@@ -219,7 +219,7 @@ def test_a_redis_restart_makes_nobody_leave(start_cluster, people, room, kept):
     known = ("ann", "bob")
     expect_told(watcher, room, 15, known, cat="join")
     wait_until(lambda: members(watcher, room)[0] == {"ann": 1, "bob": 1, "cat": 1}, "all are listed", 15)
-    assert counts(watcher, room) == (3, 3)
+    wait_until(lambda: counts(watcher, room) == (3, 3), "all are counted", 15)
     # Once more than the pause in which nobody is taken for dead.
     came.socket.close()
     expect_told(watcher, room, 15, (*known, "cat"), cat="leave")

@@ -256,7 +256,8 @@ def test_many_messages_at_once_come_in_order(site, come, come_by_python, transpo
     messages = [{"channel": venue, "data": [number, "x" * 100]} for number in range(200)]
     site.api.publish(messages=messages)
     assert [client.expect("event", "message")[0][0] for _ in messages] == list(range(200))
-    assert [python.receive(timeout=5)[1][0] for _ in messages] == list(range(200))
+    # This client gives each message to a thread of its own.
+    assert sorted(python.receive(timeout=5)[1][0] for _ in messages) == list(range(200))
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"]], ids="+".join)
