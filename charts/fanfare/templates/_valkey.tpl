@@ -1,0 +1,32 @@
+{{/* The bundled Valkey server. */}}
+
+{{- define "fanfare.valkey.conf" -}}
+{{- with .Values.valkey.bundled -}}
+port 6379
+dir /data
+aclfile /run/secrets/valkey/users.acl
+appendonly yes
+appendfsync {{ .appendFsync }}
+# Everything is in the append-only file: no snapshots beside it.
+save ""
+maxmemory {{ .maxMemory }}
+# Nothing that is stored may vanish: writes are refused instead, and gateways say so.
+maxmemory-policy noeviction
+# Queues of a few messages in one node each.
+stream-node-max-bytes 512
+timeout 0
+tcp-keepalive 60
+{{- end }}
+{{- end }}
+
+{{/* Users: gateways, who administer nothing, and the probes, which may only ping. */}}
+{{- define "fanfare.valkey.acl" -}}
+user default on nopass resetkeys resetchannels -@all +ping
+user fanfare on #{{ sha256sum . }} ~* &* +@all -@admin -flushall -flushdb -keys
+{{ end }}
+
+{{/* Fails while data is being loaded. */}}
+{{- define "fanfare.valkey.ping" -}}
+exec: {command: [valkey-cli, -e, ping]}
+timeoutSeconds: 5
+{{- end }}
