@@ -104,7 +104,7 @@ reconnect_within: {{ .reconnectWithinSeconds }}s
 {{- if and .Values.nats.bundled.enabled (ge (int .Values.nats.bundled.replicas) 3) -}}
 {{- $defaults = dict "history" (dict "replicas" 3) -}}
 {{- end -}}
-{{- if or .Values.prober.enabled .Values.tests.enabled -}}
+{{- if or .Values.prober.enabled (include "fanfare.tested" .) -}}
 {{- $_ := set $defaults "namespaces" (dict "probe" (include "fanfare.probe.namespace" . | fromYaml)) -}}
 {{- end -}}
 {{- $own := dict

@@ -58,12 +58,10 @@ nats.auth.type is user: nats.auth.user must say which
 redis.username is given: redis.url and redis.existingSecret, with the password, must be too
 {{- end }}
 {{- include "fanfare.problems.open" (list "config" .Values.config) }}
-{{- $token := or (include "fanfare.tokenSecret" .) .Values.prober.tokenSecret }}
-{{- range .Values.auth.keys }}
-{{- if hasPrefix "HS" .algorithm }}{{ $token = true }}{{ end }}
+{{- if .Values.prober.enabled }}
+{{- with include "fanfare.probe.lacks" . }}
+prober.enabled: there is {{ . }}
 {{- end }}
-{{- if and (not $token) (or .Values.prober.enabled .Values.tests.enabled) }}
-the prober and `helm test` can make no token of their own: give one by prober.tokenSecret, or set prober.enabled=false and tests.enabled=false
 {{- end }}
 {{- end }}
 
