@@ -195,7 +195,7 @@ ingress.enabled needs ingress.hosts
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 httpRoute.enabled needs httpRoute.parentRefs: the Gateway that it belongs to
 {{- end }}
-{{- $ports := list .Values.ports.http .Values.ports.admin .Values.ports.internal }}
+{{- $ports := list (int .Values.ports.http) (int .Values.ports.admin) (int .Values.ports.internal) }}
 {{- if lt (len (uniq $ports)) 3 }}
 ports.http, ports.admin and ports.internal must differ
 {{- end }}
