@@ -183,8 +183,9 @@ class ChartRedis(RedisServer):
     def command(self):
         (self.directory / "users.acl").write_text(self.secret["users.acl"])
         text = self.manifests.one("ConfigMap", "fanfare-valkey")["data"]["valkey.conf"]
-        text = text.replace("port 6379", f"port {self.port}\nbind 127.0.0.1").replace("/run/secrets/valkey", str(self.directory))
-        (self.directory / "valkey.conf").write_text(text.replace("dir /data", f"dir {self.directory}"))
+        text = text.replace("port 6379", f"port {self.port}\nbind 127.0.0.1")
+        text = text.replace("/run/secrets/valkey", str(self.directory)).replace("dir /data", f"dir {self.directory}")
+        (self.directory / "valkey.conf").write_text(text)
         return ["redis-server", self.directory / "valkey.conf"]
 
     @property
@@ -206,13 +207,15 @@ def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
     settings = {"nats.url": ",".join(each.url for each in servers), "redis.url": redis.gateway_url}
     gateway = processes(ChartGateway(tmp_path, manifests, settings))
     with Client(gateway.websocket_url) as ann:
-        ann.ask("connect", token=jwt.encode({"sub": "ann", "exp": 2**31}, content("jwt-secret"), algorithm="HS256"))
+        claims = {"sub": "ann", "exp": 2**31}
+        ann.ask("connect", token=jwt.encode(claims, content("jwt-secret"), algorithm="HS256"))
         ann.ask("subscribe", channel="venue:1")
         assert as_service(servers[1].url, "fanfare.ch.venue.1") == []
         assert ann.expect("message", channel="venue:1")["data"] == "hi"
     assert "permissions violation" in as_service(servers[2].url, "fanfare.ch.presence.venue.1")[0].lower()
-    streams = requests.get(f"http://127.0.0.1:{servers[0].monitor}/jsz?streams=true&config=true", timeout=5).json()
-    found = {each["name"]: each["config"] for account in streams["account_details"] for each in account["stream_detail"]}
+    monitor = f"http://127.0.0.1:{servers[0].monitor}/jsz?streams=true&config=true"
+    [account] = requests.get(monitor, timeout=5).json()["account_details"]
+    found = {each["name"]: each["config"] for each in account["stream_detail"]}
     assert {"fanfare=venue", "fanfare=user", "fanfare=probe"} <= set(found)
     assert all(each["num_replicas"] == 3 for each in found.values())
     # Whoever has no password may ask whether it lives.

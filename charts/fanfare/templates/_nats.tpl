@@ -52,6 +52,8 @@ cluster {
   port: 6222
   authorization { user: route, password: $ROUTE_PASSWORD }
   routes: $ROUTES
+  # Gateways know the servers by name: addresses of pods change.
+  no_advertise: true
 }
 {{- end }}
 {{- end }}

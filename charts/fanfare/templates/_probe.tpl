@@ -40,8 +40,12 @@ no NATS to publish over: give an API key by prober.apiKeySecret
 {{- end }}
 
 {{- define "fanfare.probe.url" -}}
-{{- $path := index (default (list "/ws") (default dict .Values.config.http).paths) 0 -}}
-{{- include "fanfare.clientUrl" (list . "ws" $path) -}}
+{{- include "fanfare.clientUrl" (list . "ws" (include "fanfare.path" .)) -}}
+{{- end }}
+
+{{/* A path where the native protocol is spoken. */}}
+{{- define "fanfare.path" -}}
+{{- index (default (list "/ws") (default dict .Values.config.http).paths) 0 -}}
 {{- end }}
 
 {{- define "fanfare.probe.pod" -}}
