@@ -37,7 +37,7 @@ def test_what_objects_name_is_there(render, ci):
                           if each["kind"] in WORKLOADS and each["metadata"]["name"] == pod_name), [])
         mounted |= {template["metadata"]["name"] for template in templates}
         for container in spec["containers"]:
-            assert {mount["name"] for mount in container["volumeMounts"]} <= mounted
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= mounted
     for each in objects.all("StatefulSet"):
         assert ("Service", each["spec"]["serviceName"]) in names
     for each in objects.all("HorizontalPodAutoscaler") + objects.all("ScaledObject"):
@@ -247,12 +247,13 @@ def test_both_ways_in(render):
 def test_one_monitor_finds_gateways_and_the_prober(render):
     objects = render("monitoring")
     monitors = {each["metadata"]["name"]: each for each in objects.all("PodMonitor")}
-    assert set(monitors) == {"fanfare", "fanfare-prober"} and objects.all("ServiceMonitor") == []
+    assert set(monitors) == {f"fanfare{part}" for part in ("", "-prober", "-nats", "-valkey")}
+    assert objects.all("ServiceMonitor") == []
     endpoint = monitors["fanfare"]["spec"]["podMetricsEndpoints"][0]
     assert endpoint["port"] == "admin"
     assert endpoint["relabelings"][0] == {"targetLabel": "job", "replacement": "fanfare"}
     services = render("monitoring", "monitoring.podMonitor.enabled=false", "monitoring.serviceMonitor.enabled=true")
-    assert len(services.all("ServiceMonitor")) == 2 and services.one("Service", "fanfare-prober")
+    assert len(services.all("ServiceMonitor")) == 4 and services.one("Service", "fanfare-prober")
 
 
 def test_the_test_publishes_and_receives(render):

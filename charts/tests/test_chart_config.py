@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import subprocess
 import tomllib
 
@@ -188,6 +189,13 @@ class ChartRedis(RedisServer):
         (self.directory / "valkey.conf").write_text(text)
         return ["redis-server", self.directory / "valkey.conf"]
 
+    def ask_as_exporter(self, command):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+            connection.sendall(f"AUTH exporter {self.secret['exporter-password']}\r\n{command}\r\n".encode())
+            replies = connection.makefile()
+            assert replies.readline() == "+OK\n"
+            return replies.readline()
+
     @property
     def gateway_url(self):
         return self.secret["url"].replace("fanfare-valkey:6379", f"127.0.0.1:{self.port}")
@@ -195,9 +203,14 @@ class ChartRedis(RedisServer):
 
 def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
     """Passwords, permissions, routes and replicas, all as rendered: only addresses are others."""
-    sets = ("nats.bundled.existingSecret=given", "auth.existingSecret=given", "config.namespaces.venue.history.size=10",
-            "config.namespaces.user.queue.size=10", "config.namespaces.venue.presence=true",
-            "config.namespaces.venue.subscribe[0]=authenticated")
+    sets = (
+        "nats.bundled.existingSecret=given",
+        "auth.existingSecret=given",
+        "config.namespaces.venue.subscribe[0]=authenticated",
+        "config.namespaces.venue.history.size=10",
+        "config.namespaces.venue.presence=true",
+        "config.namespaces.user.queue.size=10",
+    )
     manifests = render(None, *sets)
     routes = [free_port() for _ in range(3)]
     servers = [ChartNats(tmp_path, manifests, number, routes) for number in range(3)]
@@ -210,9 +223,9 @@ def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
         claims = {"sub": "ann", "exp": 2**31}
         ann.ask("connect", token=jwt.encode(claims, content("jwt-secret"), algorithm="HS256"))
         ann.ask("subscribe", channel="venue:1")
-        assert as_service(servers[1].url, "fanfare.ch.venue.1") == []
+        publish_as_service(servers[1].url, "fanfare.ch.venue.1")
         assert ann.expect("message", channel="venue:1")["data"] == "hi"
-    assert "permissions violation" in as_service(servers[2].url, "fanfare.ch.presence.venue.1")[0].lower()
+    publish_as_service(servers[2].url, "fanfare.ch.presence.venue.1", refused=True)
     monitor = f"http://127.0.0.1:{servers[0].monitor}/jsz?streams=true&config=true"
     [account] = requests.get(monitor, timeout=5).json()["account_details"]
     found = {each["name"]: each["config"] for each in account["stream_detail"]}
@@ -220,20 +233,21 @@ def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
     assert all(each["num_replicas"] == 3 for each in found.values())
     # Whoever has no password may ask whether it lives.
     assert redis.is_ready() and redis.ask("GET key").startswith("-NOPERM")
+    assert redis.ask_as_exporter("INFO server").startswith("$")
+    assert redis.ask_as_exporter("GET key").startswith("-NOPERM")
 
 
-def as_service(url, subject):
-    """Publishes as the bundled servers' user for services, and returns what they refuse."""
-    refused = []
+def publish_as_service(url, subject, refused=False):
+    """Publishes as the bundled servers' user for services, until it is refused where it should be."""
 
     async def run():
-        async def note(error):
-            refused.append(str(error))
-
-        client = await nats.connect(url, user="service", password=content("service-password"), error_cb=note)
+        errors = asyncio.Queue()
+        password = content("service-password")
+        client = await nats.connect(url, user="service", password=password, error_cb=errors.put)
         await client.publish(subject, b'"hi"')
         await client.flush()
+        if refused:
+            assert "permissions violation" in str(await asyncio.wait_for(errors.get(), 5)).lower()
         await client.close()
 
     asyncio.run(run())
-    return refused

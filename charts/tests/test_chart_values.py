@@ -1,6 +1,8 @@
 """Values: what is refused and with which words, and that schema and README say what values.yaml does."""
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 
@@ -78,6 +80,7 @@ CONTRADICTIONS = [
             "config.redis.url_file=/x",
             "config.drain.duration=1s",
             "profiles.keys[0]=a.toml",
+            "service.nodePort=30000",
             "extraEnv[0].name=API_KEYS",
             "prober.enabled=true",
         ],
@@ -95,6 +98,7 @@ CONTRADICTIONS = [
             "config.redis.url_file is set by the chart: use redis.existingSecret",
             "config.drain is set by the chart",
             "profiles.keys are keys of profiles.existingConfigMap",
+            "service.nodePort, externalTrafficPolicy, loadBalancerClass",
             "extraEnv: API_KEYS is set by the chart",
             "prober.enabled: there is no NATS to publish over",
         ],
@@ -190,6 +194,32 @@ def test_the_readme_has_all_values():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_readme_makes_the_secrets_that_the_chart_would(render, tmp_path):
+    readme = (CHART / "README.md").read_text()
+    [recipe] = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "users.acl" in block]
+    script = f"kubectl() {{ echo kubectl \"$@\"; }}\nrm() {{ :; }}\n{recipe}"
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    secrets = {each["metadata"]["name"]: each["data"] for each in render(None).all("Secret")}
+    theirs = {line.split()[6]: re.findall(r"--from-file=([\w.-]+)", line) for line in done.stdout.splitlines()}
+    for name, keys in theirs.items():
+        assert set(secrets[name.replace("push", "fanfare").replace("tokens", "auth")]) - {"password"} == set(keys)
+    made = yaml.safe_load(f"!!binary {secrets['fanfare-valkey']['users.acl']}").decode()
+    written = (tmp_path / "users.acl").read_text()
+    assert re.sub(r"#\w+", "#", written).strip() == re.sub(r"#\w+", "#", made).strip()
+    password = (tmp_path / "valkey").read_text()
+    assert f"#{hashlib.sha256(password.encode()).hexdigest()} ~*" in written
+    assert (tmp_path / "url").read_text() == f"redis://fanfare:{password}@fanfare-valkey:6379/0"
+
+
+def images_of(values):
+    for key, inner in values.items():
+        if key == "image":
+            yield inner
+        elif isinstance(inner, dict):
+            yield from images_of(inner)
+
+
 def test_the_chart_says_what_it_is():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     cargo = (TOP / "Cargo.toml").read_text()
@@ -197,5 +227,5 @@ def test_the_chart_says_what_it_is():
     images = {each["image"] for each in yaml.safe_load(chart["annotations"]["artifacthub.io/images"])}
     assert images == {
         f"{image['registry']}/{image['repository']}:{image['tag'] or chart['appVersion']}"
-        for image in (VALUES["image"], VALUES["nats"]["bundled"]["image"], VALUES["valkey"]["bundled"]["image"])
+        for image in images_of(VALUES)
     }

@@ -189,6 +189,11 @@ monitoring.podMonitor and monitoring.serviceMonitor are both enabled, and every 
 {{- end }}
 
 {{- define "fanfare.problems.access" -}}
+{{- with .Values.service }}
+{{- if and (eq .type "ClusterIP") (or .nodePort .externalTrafficPolicy .loadBalancerClass .loadBalancerSourceRanges) }}
+service.nodePort, externalTrafficPolicy, loadBalancerClass and loadBalancerSourceRanges are for service.type NodePort or LoadBalancer
+{{- end }}
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 ingress.enabled needs ingress.hosts
 {{- end }}

@@ -19,10 +19,12 @@ tcp-keepalive 60
 {{- end }}
 {{- end }}
 
-{{/* Users: gateways, who administer nothing, and the probes, which may only ping. */}}
+{{/* Users: the probes, which may only ping; gateways, who administer nothing; and the exporter, which
+     sees no data. (list "gateways' password" "exporter's password") */}}
 {{- define "fanfare.valkey.acl" -}}
 user default on nopass resetkeys resetchannels -@all +ping
-user fanfare on #{{ sha256sum . }} ~* &* +@all -@admin -flushall -flushdb -keys
+user fanfare on #{{ index . 0 | sha256sum }} ~* &* +@all -@admin -flushall -flushdb -keys
+user exporter on #{{ index . 1 | sha256sum }} resetkeys resetchannels -@all +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram
 {{ end }}
 
 {{/* Fails while data is being loaded. */}}
