@@ -197,7 +197,9 @@ def test_network_policies_allow_what_is_needed(render):
     policy = objects.one("NetworkPolicy", "push")
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     ingress, egress = rules(policy, "ingress"), rules(policy, "egress")
-    assert ingress["http"]["from"] == [{"namespaceSelector": {"matchLabels": {"role": "ingress"}}}]
+    prober, clients = ingress["http"]["from"]
+    assert clients == {"namespaceSelector": {"matchLabels": {"role": "ingress"}}}
+    assert prober["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "prober"
     assert [list(peer) for peer in ingress["admin"]["from"]] == [["podSelector"], ["namespaceSelector", "podSelector"]]
     assert ingress["internal"]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
     assert set(egress) == {"53", "7400", "4222", "6379"}
