@@ -73,11 +73,11 @@ cluster {
       valueFrom:
         fieldRef: {fieldPath: metadata.name}
     - {name: GOMEMLIMIT, value: {{ .goMemLimit }}}
+    # Twice, and in quotes: without, NATS takes what begins with a digit for a number.
     {{- range $user := list "gateway" "service" "route" }}
     - name: {{ upper $user }}_SECRET
       valueFrom:
         secretKeyRef: {name: {{ $secret }}, key: {{ $user }}-password}
-    # In quotes: without, NATS takes what begins with a digit for a number.
     - name: {{ upper $user }}_PASSWORD
       value: '"$({{ upper $user }}_SECRET)"'
     {{- end }}
