@@ -14,7 +14,7 @@ import yaml
 
 import parts
 from client import Client
-from harness import FANFARE, Gateway, NatsServer, RedisServer, free_port
+from harness import FANFARE, Gateway, NatsServer, RedisServer, free_port, wait_until
 
 SECRETS = "/run/secrets/fanfare"
 # A public key for nothing but these tests.
@@ -164,6 +164,12 @@ class ChartNats(NatsServer):
         (self.directory / "nats.conf").write_text(text)
         return ["nats-server", "--config", self.directory / "nats.conf"]
 
+    def leads_all(self):
+        """Whether it is the leader of JetStream, and the others follow: streams can be made then."""
+        cluster = requests.get(f"http://127.0.0.1:{self.monitor}/jsz", timeout=5).json().get("meta_cluster", {})
+        followers = [each for each in cluster.get("replicas", []) if each["current"] and not each.get("offline")]
+        return len(followers) == 2
+
     def environment(self):
         container = parts.pod(self.manifests, "fanfare-nats")[1]["containers"][0]
         made = environment(container, lambda key: self.name if key == "metadata.name" else content(key))
@@ -217,6 +223,7 @@ def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
     redis = ChartRedis(tmp_path, manifests)
     for each in (*servers, redis):
         processes(each)
+    wait_until(lambda: any(each.leads_all() for each in servers), "JetStream has a leader and three peers")
     settings = {"nats.url": ",".join(each.url for each in servers), "redis.url": redis.gateway_url}
     gateway = processes(ChartGateway(tmp_path, manifests, settings))
     with Client(gateway.websocket_url) as ann:
