@@ -114,6 +114,9 @@ config.drain is set by the chart, and the time that pods have to end with it: us
 {{- if and .Values.auth.keys (default dict .Values.config.auth).keys }}
 auth.keys and config.auth.keys are both set: use one of them
 {{- end }}
+{{- if and .Values.auth.apiKeys.existingSecret (default dict .Values.config.auth).api_keys }}
+auth.apiKeys and config.auth.api_keys are both set, and gateways would take the former alone: use one of them
+{{- end }}
 {{- if and .Values.profiles.keys (not .Values.profiles.existingConfigMap) }}
 profiles.keys are keys of profiles.existingConfigMap, which is not set
 {{- end }}
