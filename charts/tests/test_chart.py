@@ -189,7 +189,7 @@ def test_pod_labels_hold_no_version(render):
 
 
 def rules(policy, direction):
-    return {str(port["port"]): rule for rule in policy["spec"][direction] for port in rule["ports"]}
+    return {str(port["port"]): rule for rule in policy["spec"][direction] for port in rule.get("ports", [])}
 
 
 def test_network_policies_allow_what_is_needed(render):
@@ -212,9 +212,10 @@ def test_network_policies_allow_what_is_needed(render):
 
 def test_network_policies_know_the_ports_of_urls(render):
     policy = render("external").one("NetworkPolicy", "fanfare")
-    ports = {str(port["port"]) for rule in policy["spec"]["egress"] for port in rule.get("ports", [])}
-    assert ports == {"53", "7400", "4222", "6380", "4318", "443"}
+    assert set(rules(policy, "egress")) == {"53", "7400", "4222", "6380", "4318", "443"}
     assert {"to": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]} in policy["spec"]["egress"]
+    several = render("external", "redis.url=redis-sentinel://a:26379?node=b:26380")
+    assert {"26379", "26380", "6379"} <= set(rules(several.one("NetworkPolicy", "fanfare"), "egress"))
     assert render("external", "networkPolicy.enabled=false").all("NetworkPolicy") == []
 
 

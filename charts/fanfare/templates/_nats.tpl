@@ -11,9 +11,7 @@ http_port: 8222
 pid_file: /run/nats/nats.pid
 lame_duck_grace_period: 10s
 lame_duck_duration: 30s
-# Gateways fan out what they get: they may be behind for a moment.
-max_pending: 64MiB
-write_deadline: 10s
+max_payload: {{ .maxPayload }}
 
 jetstream {
   store_dir: /data
