@@ -19,8 +19,8 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Fields of a pod's spec that nodes and people set: (list $ $values "component"), where $values
-     has nodeSelector, tolerations, affinity and priorityClassName. */}}
+{{/* Where a pod may run, out of values that have nodeSelector, tolerations, affinity and
+     priorityClassName. */}}
 {{- define "fanfare.scheduling" -}}
 {{- with .nodeSelector }}
 nodeSelector:
