@@ -154,6 +154,11 @@ impl Session {
             self.leave(index);
             return self.fail_connect(Failure::from(error), CloseCode::TryAgainLater);
         }
+        if !self.may_have(interest) {
+            let text = "the rules have just changed: connect again";
+            let failure = Failure::new(ErrorCode::Unavailable, text);
+            return self.fail_connect(failure, CloseCode::TryAgainLater);
+        }
         self.subscriptions[index].1 =
             if self.is_own(interest) { Subscription::Server } else { Subscription::Live };
         if let State::Connecting(connecting) = &mut self.state {

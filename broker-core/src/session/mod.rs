@@ -279,6 +279,19 @@ impl Session {
         self.close_if_drained();
     }
 
+    /// From now on, other rules hold. What they do not allow ends: subscriptions, and the connection
+    /// of nobody where a token has become needed.
+    pub fn handle_rules(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+        if !self.is_open() {
+            return;
+        }
+        if !self.rules.anonymous && !self.identity.is_authenticated() {
+            return self.close(CloseCode::Unauthorized);
+        }
+        self.leave_what_is_denied();
+    }
+
     /// Something outside ends the connection.
     pub fn handle_close(&mut self, code: CloseCode) {
         self.close(code);

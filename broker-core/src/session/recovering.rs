@@ -71,7 +71,7 @@ impl Session {
         true
     }
 
-    fn may_have(&self, interest: &Interest) -> bool {
+    pub(super) fn may_have(&self, interest: &Interest) -> bool {
         self.is_own(interest) || self.may_subscribe(interest).is_ok()
     }
 

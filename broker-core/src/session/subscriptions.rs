@@ -99,9 +99,15 @@ impl Session {
     fn may_join(&self, join: &Join) -> Result<(), Denied> {
         match join.right {
             Right::Own => self.may_subscribe(&join.interest),
-            Right::Server if self.is_itself(&join.interest) => Ok(()),
-            Right::Server => self.rules.namespaces.admit(&join.interest),
+            Right::Server => self.may_be_admitted(&join.interest),
         }
+    }
+
+    fn may_be_admitted(&self, interest: &Interest) -> Result<(), Denied> {
+        if self.is_itself(interest) {
+            return Ok(());
+        }
+        self.rules.namespaces.admit(interest)
     }
 
     pub(super) fn may_subscribe(&self, interest: &Interest) -> Result<(), Denied> {
@@ -190,7 +196,8 @@ impl Session {
         self.leave(index);
     }
 
-    /// A fresh token may allow less than the old one did, and name fewer channels of its own.
+    /// A fresh token, and fresh rules, may allow less than the old ones did, and name fewer channels
+    /// of the client's own.
     pub(super) fn leave_what_is_denied(&mut self) {
         let own = self.rules.namespaces.channels_on_connect(&self.identity);
         let denied: Vec<Interest> = self
@@ -199,6 +206,7 @@ impl Session {
             .filter(|(interest, state)| match (state, interest) {
                 (Subscription::Server, Interest::Channel(channel)) => !own.contains(channel),
                 (Subscription::Live, _) => self.may_subscribe(interest).is_err(),
+                (Subscription::Admitted, _) => self.may_be_admitted(interest).is_err(),
                 _ => false,
             })
             .map(|(interest, _)| interest.clone())

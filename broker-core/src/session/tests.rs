@@ -7,6 +7,7 @@ mod publishing;
 mod random;
 mod recovering;
 mod resuming;
+mod rules;
 mod subscriptions;
 mod timers;
 
