@@ -1,42 +1,48 @@
 //! The composition root: the only place that sees everything. It builds, spawns and drains.
 
+mod generation;
 mod internal;
 mod paths;
+mod reload;
 mod servers;
 mod settings;
 mod signals;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use broker_backends::{Backends, BusEvents, ConnectError};
 use broker_core::{NodeId, history::Queue, retained::Bounds};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    api::{self, Door, Turns},
+    api::{self, Door},
     asks::Asks,
     backends,
     canary::{self, Verdict},
     cli::Exit,
     config::{Config, HistoryStorage},
-    connection::{Admission, Deps, TwoFaces},
+    connection::{Deps, Latest, TwoFaces},
     directory::{self, Writer},
     drain::drain,
     fanout::{self, Fanout},
     hub::{Hub, feeds::Feeds, retained::Retained},
     keeper::Keeper,
     probes::Probes,
-    profile::Profile,
     public_url::PublicUrl,
     queue::Acknowledgements,
-    register, rest,
+    register,
+    reload::Startup,
+    rest,
     roster::{self, Tools},
-    socketio::{Forwarder, Mount},
     telemetry::{Metrics, Tracing},
     wheel::Wheel,
 };
+use generation::Generation;
 use internal::Internal;
+use reload::{Reloader, Running, keep_keys_fresh};
 use servers::Listeners;
+use settings::Configured;
 use signals::Signals;
 
 /// Where a gateway listens, once it does.
@@ -84,34 +90,42 @@ impl StartError {
 }
 
 /// Runs a gateway until SIGTERM or SIGINT, then drains it. A SIGINT during the drain ends it at
-/// once.
+/// once. On SIGHUP, and when its files change, it takes over what they hold.
 ///
 /// # Errors
 /// Why it could not start, or that a part of it broke.
 pub(crate) async fn run(
-    config: Config,
-    profiles: &[Profile],
+    startup: Startup,
     started: impl FnOnce(&Started),
 ) -> Result<(), StartError> {
     let mut signals = Signals::listen();
+    let Startup { inputs, seen, loaded, profiles } = startup;
+    let config = Arc::new(loaded.config.clone());
+    let by = Configured { config: Arc::clone(&config), profiles: profiles.into() };
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
     let mut backends = backends::open(&config, &node).await?;
     if let Some(bug) = config.sabotage {
         backends = bug.spoil(backends);
     }
-    let internal = Internal::bind(&config, profiles).await?;
+    let internal = Internal::bind(&by).await?;
     let door = internal.as_ref().map(|internal| internal.door.clone());
-    let (gateway, Writers { directory, members }) =
-        Gateway::build((&config, profiles), &node, &backends, door)?;
+    let (gateway, Writers { directory, members }) = Gateway::build(by, &node, &backends, door)?;
     let Backends { events, inbox, presence, roster, closer, .. } = backends;
     let mut background = gateway.spawn();
     let lease = background.spawn(directory.run(settings::lease_times(&config)));
     let members = members.map(|keeper| background.spawn(keeper.run()));
     gateway.fan_out(events, &mut background);
-    background.spawn(api::serve_inbox(inbox, Arc::clone(&gateway.api)));
+    let api = Arc::new(ArcSwap::new(Arc::clone(&gateway.generation.api)));
+    background.spawn(api::serve_inbox(inbox, Arc::clone(&api)));
 
-    let servers = listeners.serve((&config, profiles), &gateway, internal)?;
+    let servers = listeners.serve(&config, &gateway.generation.routes, internal)?;
+    let generation = Arc::clone(&gateway.generation);
+    let verifier = watch::Sender::new(Arc::clone(generation.verifier()));
+    background.spawn(keep_keys_fresh(verifier.subscribe()));
+    let running = Running { sites: servers.sites.clone(), inbox: api, verifier };
+    let reloader = Reloader { inputs: Arc::new(inputs), seen, loaded, generation, running };
+    background.spawn(reloader.run(signals.hangup.take()));
     started(&servers.started);
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");
 
@@ -125,7 +139,7 @@ pub(crate) async fn run(
     };
     let going = async {
         tokio::join!(
-            drain(&gateway.admission, &config.drain, &gateway.metrics),
+            drain(&gateway.generation.admission, &config.drain, &gateway.metrics),
             gateway.send_away_the_carried(&config),
         );
         servers.stop().await;
@@ -154,11 +168,8 @@ pub(crate) async fn run(
 
 /// The parts of a gateway, each knowing those that it uses.
 struct Gateway {
-    admission: Arc<Admission>,
-    socketio: Vec<Arc<Mount>>,
-    /// Of Socket.IO, in a cluster.
-    forwarder: Option<Arc<Forwarder>>,
-    api: Arc<api::Deps>,
+    /// The first; others may follow.
+    generation: Arc<Generation>,
     probes: Arc<Probes>,
     metrics: Arc<Metrics>,
     tracing: Arc<Tracing>,
@@ -172,11 +183,12 @@ struct Writers {
 
 impl Gateway {
     fn build(
-        (config, profiles): (&Config, &[Profile]),
+        by: Configured,
         node: &NodeId,
         backends: &Backends,
         door: Option<Door>,
     ) -> Result<(Self, Writers), StartError> {
+        let config = &*by.config;
         let (bus, presence, roster) = (&backends.bus, &backends.presence, &backends.roster);
         let metrics = settings::metrics(config)?;
         let tracing = settings::tracing(config, node, &metrics)?;
@@ -187,7 +199,7 @@ impl Gateway {
         let hub =
             Hub::new(Arc::clone(bus), config.nats.linger).with_feeds(feeds).with_register(register);
         let hub = Arc::new(hub.with_retained(retained(config)));
-        let authenticator = settings::authenticator(config, backends, &metrics)?;
+        let authenticator = settings::authenticator(config, &backends.sessions, &metrics, None)?;
         let verdict = Arc::<Verdict>::default();
         let members = notes.and_then(|notes| {
             let tools = Tools {
@@ -221,6 +233,7 @@ impl Gateway {
             tracing: Arc::clone(&tracing),
             wire: settings::wire_limits(config),
             acknowledgements,
+            latest: Latest::default(),
         });
         let api = Arc::new(api::Deps {
             asks: Arc::clone(&deps.asks),
@@ -230,7 +243,7 @@ impl Gateway {
             sessions: Arc::clone(&backends.sessions),
             log: Arc::clone(&backends.log),
             queue: backends.queue.clone(),
-            turns: Turns::default(),
+            turns: Arc::default(),
             hub: Arc::clone(&hub),
             rules,
             authenticator,
@@ -240,33 +253,28 @@ impl Gateway {
             node: node.clone(),
         });
         let probes = Arc::new(probes(config, node, backends, (hub, verdict, &metrics)));
-        let admission = Arc::new(settings::admission(config, deps));
-        let forwarder = api.door.as_ref().map(|_| settings::forwarder(config, &api, &admission));
-        let socketio =
-            settings::socketio((config, profiles), &admission, forwarder.as_ref(), node)?;
+        let generation = Generation::first(by, (deps, api), Arc::clone(&probes))?;
         let writers = Writers { directory: writer, members };
-        Ok((Self { admission, socketio, forwarder, api, probes, metrics, tracing }, writers))
+        Ok((Self { generation: Arc::new(generation), probes, metrics, tracing }, writers))
     }
 
     async fn send_away_the_carried(&self, config: &Config) {
-        if let Some(forwarder) = &self.forwarder {
+        if let Some(forwarder) = &self.generation.forwarder {
             forwarder.drain(&config.drain).await;
         }
     }
 
     /// What goes on beside the connections.
     fn spawn(&self) -> JoinSet<()> {
-        let deps = &self.admission.deps;
+        let deps = &self.generation.admission.deps;
         let mut background = JoinSet::new();
         background.spawn(canary::run(
             Arc::clone(&deps.bus),
             Arc::clone(&deps.hub),
             Arc::clone(&self.probes.verdict),
             Arc::clone(&self.metrics),
-            self.api.node.clone(),
+            self.generation.node().clone(),
         ));
-        let verifier = Arc::clone(&deps.authenticator.verifier);
-        background.spawn(owned(verifier, async |verifier| verifier.keep_fresh().await));
         background.spawn(owned(Arc::clone(&deps.keeper), async |keeper| keeper.run().await));
         background.spawn(owned(Arc::clone(&deps.wheel), async |wheel| wheel.turn().await));
         background.spawn(owned(Arc::clone(&deps.hub), async |hub| hub.tidy().await));
@@ -282,7 +290,7 @@ impl Gateway {
             }
         }
         for watched in deps.hub.retained().iter() {
-            let (watched, log) = (Arc::clone(watched), Arc::clone(&self.api.log));
+            let (watched, log) = (Arc::clone(watched), Arc::clone(&self.generation.api.log));
             background.spawn(fanout::keep_retained(watched, log, Arc::new(self.fanout(false))));
         }
         if let Some(acks) = &deps.acknowledgements {
@@ -301,10 +309,10 @@ impl Gateway {
 
     fn fanout(&self, tells_all: bool) -> Fanout {
         Fanout {
-            hub: Arc::clone(&self.admission.deps.hub),
+            hub: Arc::clone(&self.generation.admission.deps.hub),
             metrics: Arc::clone(&self.metrics),
             tracing: Arc::clone(&self.tracing),
-            compression: self.admission.deps.wire.compression,
+            compression: self.generation.admission.deps.wire.compression,
             tells_all,
         }
     }

@@ -4,6 +4,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     Router,
     body::Body,
@@ -23,11 +24,28 @@ use tower::ServiceExt;
 /// How long to wait after an accept that failed for want of something, such as file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What is served, until something else is. Connections that are open go on.
+pub(crate) struct Site {
+    router: ArcSwap<Router>,
+    tls: ArcSwapOption<TlsAcceptor>,
+}
+
+impl Site {
+    pub(crate) fn new(router: Router, tls: Option<TlsAcceptor>) -> Arc<Self> {
+        let (router, tls) = (ArcSwap::from_pointee(router), ArcSwapOption::from_pointee(tls));
+        Arc::new(Self { router, tls })
+    }
+
+    pub(crate) fn replace(&self, router: Router, tls: Option<TlsAcceptor>) {
+        self.router.store(Arc::new(router));
+        self.tls.store(tls.map(Arc::new));
+    }
+}
+
 /// How requests are served.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) router: Router,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) site: Arc<Site>,
     /// For the TLS handshake, and again for the request's headers.
     pub(crate) header_timeout: Duration,
     pub(crate) max_header_bytes: usize,
@@ -66,9 +84,9 @@ impl Server {
             tracing::trace!(%error, "the client was gone at once");
             return;
         }
-        match &self.tls {
+        match self.site.tls.load_full() {
             // Boxed, or those without TLS would pay for its room too.
-            Some(tls) => Box::pin(self.serve_tls(tls, stream, peer)).await,
+            Some(tls) => Box::pin(self.serve_tls(&tls, stream, peer)).await,
             None => self.serve_http(stream, peer).await,
         }
     }
@@ -86,9 +104,9 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: SocketAddr,
     ) {
-        let router = self.router.clone();
+        let site = Arc::clone(&self.site);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let router = router.clone();
+            let router = Router::clone(&site.router.load());
             async move {
                 let mut request: Request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(peer));

@@ -26,6 +26,7 @@ mod profile;
 mod public_url;
 mod queue;
 mod register;
+mod reload;
 mod rest;
 mod roster;
 mod sabotage;
@@ -38,8 +39,7 @@ mod wheel;
 use std::process::ExitCode;
 
 use cli::{Exit, Invocation};
-use config::Config;
-use profile::Profile;
+use reload::Startup;
 
 /// Small blocks of one size lie close together, and what a handshake needs for a moment leaves no
 /// holes: less memory per idle connection than with the C library's, wherever it comes from.
@@ -64,24 +64,22 @@ fn main() -> ExitCode {
         }
     };
     let exit = match invocation {
-        Invocation::Gateway(config, profiles) => runtime.block_on(run_gateway(*config, &profiles)),
+        Invocation::Gateway(startup) => runtime.block_on(run_gateway(*startup)),
         Invocation::Tool(tool) => runtime.block_on(tool.run()),
     };
     exit.into()
 }
 
-async fn run_gateway(config: Config, profiles: &[Profile]) -> Exit {
+async fn run_gateway(startup: Startup) -> Exit {
+    let config = &startup.loaded.config;
     if let Err(error) =
         telemetry::logs::init(config.telemetry.log_format, &config.telemetry.log_level)
     {
         return cli::fail(&error.to_string(), Exit::Config);
     }
-    let of_profiles = profiles.iter().flat_map(Profile::warnings);
-    for warning in config.warnings().into_iter().chain(of_profiles) {
-        tracing::warn!("{warning}");
-    }
+    startup.warn();
     let announced = config.clone();
-    match app::run(config, profiles, |started| cli::announce(&announced, started.public[0])).await {
+    match app::run(startup, |started| cli::announce(&announced, started.public[0])).await {
         Ok(()) => Exit::Success,
         Err(error) => cli::fail(&error.to_string(), error.exit()),
     }

@@ -6,6 +6,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use arc_swap::ArcSwap;
 use broker_backends::{Inbox, QuestionKind};
 use broker_core::{ErrorCode, MessageId, message};
 use bytes::Bytes;
@@ -41,10 +42,11 @@ const ASK: &str = "ask";
 /// Whose idempotency keys these are: NATS does not say who sent a request.
 const CALLER: &str = "nats";
 
-/// Answers until the bus is closed, then waits for what is under way.
-pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<Deps>) {
+/// Answers until the bus is closed, then waits for what is under way. `deps` may be replaced.
+pub(crate) async fn serve(mut inbox: Inbox, deps: Arc<ArcSwap<Deps>>) {
     let (mut under_way, mut asks) = (JoinSet::new(), JoinSet::new());
     while let Some(question) = inbox.next().await {
+        let deps = deps.load_full();
         match &question.kind {
             // At once: it takes no waiting, and must not wait for requests that themselves wait
             // for the answers of gateways.

@@ -77,7 +77,7 @@ const MAX_PAGE: usize = 1_000;
 const USUAL_PAGE: usize = 100;
 
 /// What the API works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Deps {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) presence: Arc<dyn Presence>,
@@ -86,7 +86,7 @@ pub(crate) struct Deps {
     pub(crate) log: Arc<dyn Log>,
     /// Where users have an offline queue.
     pub(crate) queue: Option<Arc<dyn OfflineQueue>>,
-    pub(crate) turns: Turns,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) asks: Arc<Asks>,
     pub(crate) rules: Arc<Rules>,

@@ -12,11 +12,13 @@ use tokio::{
 };
 use url::Url;
 
-use super::{StartError, settings};
+use super::{
+    StartError,
+    settings::{self, Configured},
+};
 use crate::{
     api::{Door, DoorKey},
-    config::{Config, HostPort},
-    profile::Profile,
+    config::HostPort,
 };
 
 /// How long the name of a NATS server may take to be looked up.
@@ -32,11 +34,9 @@ pub(super) struct Internal {
 
 impl Internal {
     /// `None` where there are no other gateways, or nothing that they would forward.
-    pub(super) async fn bind(
-        config: &Config,
-        profiles: &[Profile],
-    ) -> Result<Option<Self>, StartError> {
-        if config.nats.url.is_empty() || !settings::serves_socketio(config, profiles) {
+    pub(super) async fn bind(by: &Configured) -> Result<Option<Self>, StartError> {
+        let config = &by.config;
+        if config.nats.url.is_empty() || !settings::serves_socketio(by) {
             return Ok(None);
         }
         let advertised = config.http.internal_advertise.as_ref().map(|text| &text.value);

@@ -4,17 +4,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, middleware, response::Response};
 use tokio::{net::TcpListener, time};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Gateway, StartError, Started, internal::Internal, paths, settings};
+use super::{StartError, Started, internal::Internal, paths, settings::Configured};
 use crate::{
     api,
     config::Config,
-    connection, cors, fallback,
-    listener::{self, Server},
-    probes,
-    profile::Profile,
-    rest, socketio,
+    connection::{self, Admission, Mounts},
+    cors, fallback,
+    listener::{self, Server, Site},
+    probes::{self, Probes},
+    rest,
+    socketio::{self, Mount},
     telemetry::Metrics,
 };
 
@@ -29,9 +31,27 @@ pub(super) struct Listeners {
     admin: TcpListener,
 }
 
+/// Who answers requests, by listener.
+pub(super) struct Routes {
+    public: Router,
+    admin: Router,
+    door: Router,
+    /// Of the public listeners.
+    tls: Option<TlsAcceptor>,
+}
+
+/// Where they can be replaced.
+#[derive(Clone)]
+pub(super) struct Sites {
+    public: Arc<Site>,
+    admin: Arc<Site>,
+    door: Arc<Site>,
+}
+
 /// What listens.
 pub(super) struct Servers {
     pub(super) started: Started,
+    pub(super) sites: Sites,
     requests: TaskTracker,
     stop: CancellationToken,
 }
@@ -45,42 +65,17 @@ impl Listeners {
         Ok(Self { public, admin: bind(config.http.admin_listen).await? })
     }
 
-    /// Clients and, where it is public, the API on the public listeners; health, metrics and the
-    /// API on the admin listener; what profiles answer on all; what other gateways forward, at the
-    /// door.
+    /// Serves what can be replaced: who gets what is said by [`routes`].
     pub(super) fn serve(
         self,
-        (config, profiles): (&Config, &[Profile]),
-        gateway: &Gateway,
+        config: &Config,
+        routes: &Routes,
         internal: Option<Internal>,
     ) -> Result<Servers, StartError> {
-        let api = counted(api::router(Arc::clone(&gateway.api)), &gateway.metrics);
-        let mut mounts = settings::mounts(config, profiles)?;
-        let socketio = gateway.socketio.iter().flat_map(|mount| mount.paths());
-        let taken = paths::settle(&mut mounts, socketio)?;
-        let rest = rest::router(&gateway.api, &gateway.admission, profiles, &taken)?;
-        let rest = rest.map(|router| counted(router, &gateway.metrics));
-        let mut public = connection::router(&gateway.admission, &mounts)
-            .merge(fallback::router(&gateway.admission, &gateway.api))
-            .merge(socketio::router(&gateway.socketio));
-        if config.http.public_api {
-            let admission = Arc::clone(&gateway.admission);
-            let guard = middleware::from_fn_with_state(admission, cors::guard_api);
-            public = public.merge(api.clone().layer(guard));
-        }
-        let mut admin = probes::router(Arc::clone(&gateway.probes)).merge(api);
-        if let Some(rest) = rest {
-            public = public.fallback_service(rest.clone());
-            admin = admin.fallback_service(rest);
-        }
-        let tls = match config.http.tls() {
-            Some((cert, key)) => Some(listener::tls_acceptor(cert, key).map_err(StartError::Tls)?),
-            None => None,
-        };
         let (requests, stop) = (TaskTracker::new(), CancellationToken::new());
-        let server = |router: Router, tls| Server {
-            router,
-            tls,
+        let sites = Sites::new(routes);
+        let server = |site: &Arc<Site>| Server {
+            site: Arc::clone(site),
             header_timeout: config.http.header_timeout,
             max_header_bytes: config.http.max_header_bytes,
             // By then, a WebSocket has long been closed.
@@ -91,16 +86,63 @@ impl Listeners {
         let mut started = Started { public: Vec::new(), admin: local_address(&self.admin)? };
         for listener in self.public {
             started.public.push(local_address(&listener)?);
-            tokio::spawn(server(public.clone(), tls.clone()).run(listener));
+            tokio::spawn(server(&sites.public).run(listener));
         }
-        tokio::spawn(server(admin, None).run(self.admin));
-        if let Some(Internal { listener, door }) = internal {
-            let routes = socketio::door(door.key, socketio::router(&gateway.socketio));
-            let mut server = server(routes, None);
+        tokio::spawn(server(&sites.admin).run(self.admin));
+        if let Some(Internal { listener, .. }) = internal {
+            let mut server = server(&sites.door);
             server.max_header_bytes += FORWARDED_HEADERS;
             tokio::spawn(server.run(listener));
         }
-        Ok(Servers { started, requests, stop })
+        Ok(Servers { started, sites, requests, stop })
+    }
+}
+
+/// Clients and, where it is public, the API on the public listeners; health, metrics and the API on
+/// the admin listener; what profiles answer on all; what other gateways forward, at the door.
+pub(super) fn routes(
+    Configured { config, profiles }: &Configured,
+    (admission, api, probes): (&Arc<Admission>, &Arc<api::Deps>, &Arc<Probes>),
+    (socketio, websockets): (&[Arc<Mount>], &mut Mounts),
+) -> Result<Routes, StartError> {
+    let metrics = &admission.deps.metrics;
+    let router = counted(api::router(Arc::clone(api)), metrics);
+    let taken = paths::settle(websockets, socketio.iter().flat_map(|mount| mount.paths()))?;
+    let rest = rest::router(api, admission, profiles, &taken)?;
+    let rest = rest.map(|router| counted(router, metrics));
+    let mut public = connection::router(admission, websockets)
+        .merge(fallback::router(admission, api))
+        .merge(socketio::router(socketio));
+    if config.http.public_api {
+        let guard = middleware::from_fn_with_state(Arc::clone(admission), cors::guard_api);
+        public = public.merge(router.clone().layer(guard));
+    }
+    let mut admin = probes::router(Arc::clone(probes)).merge(router);
+    if let Some(rest) = rest {
+        public = public.fallback_service(rest.clone());
+        admin = admin.fallback_service(rest);
+    }
+    let door = api.door.as_ref();
+    let door = door.map(|door| socketio::door(door.key.clone(), socketio::router(socketio)));
+    let tls = config.http.tls().map(|(cert, key)| listener::tls_acceptor(cert, key));
+    let tls = tls.transpose().map_err(StartError::Tls)?;
+    Ok(Routes { public, admin, door: door.unwrap_or_default(), tls })
+}
+
+impl Sites {
+    fn new(Routes { public, admin, door, tls }: &Routes) -> Self {
+        Self {
+            public: Site::new(public.clone(), tls.clone()),
+            admin: Site::new(admin.clone(), None),
+            door: Site::new(door.clone(), None),
+        }
+    }
+
+    /// Requests are answered by these from now on.
+    pub(super) fn replace(&self, Routes { public, admin, door, tls }: &Routes) {
+        self.public.replace(public.clone(), tls.clone());
+        self.admin.replace(admin.clone(), None);
+        self.door.replace(door.clone(), None);
     }
 }
 

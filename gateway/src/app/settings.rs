@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
 
-use broker_backends::Backends;
 use broker_core::{
     NodeId,
     access::SERVER_NAMESPACES,
     name::PRESENCE_NAMESPACE,
-    ports::Bus,
+    ports::{Bus, Sessions},
     session::{Limits, Rules},
 };
 use broker_protocol::socketio::Namespace;
@@ -18,7 +17,7 @@ use crate::{
     api,
     auth::Authenticator,
     config::{Config, SocketIo, SpaceName},
-    connection::{Admission, Deps, Mounts, TwoFaces, WireLimits},
+    connection::{Admission, Deps, Latest, Mounts, TwoFaces, WireLimits},
     dialect::{Form, Framing},
     directory::LeaseTimes,
     profile::{Profile, WebSocketMount},
@@ -27,21 +26,33 @@ use crate::{
     telemetry::{Metrics, TelemetryOptions, Tracing},
 };
 
-pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
+/// What a gateway goes by.
+pub(super) struct Configured {
+    pub(super) config: Arc<Config>,
+    pub(super) profiles: Arc<[Profile]>,
+}
+
+/// Namespaces that may be the label of a metric.
+pub(super) fn known_namespaces(config: &Config) -> impl Iterator<Item = String> {
     let declared = config.namespaces.declared.keys().map(ToString::to_string);
     let served = SERVER_NAMESPACES.iter().chain(&[PRESENCE_NAMESPACE]).map(ToString::to_string);
-    let metrics = Metrics::new(declared.chain(served))
+    declared.chain(served)
+}
+
+pub(super) fn metrics(config: &Config) -> Result<Arc<Metrics>, StartError> {
+    let metrics = Metrics::new(known_namespaces(config))
         .map_err(|error| StartError::Other(error.to_string()))?;
     Ok(Arc::new(metrics))
 }
 
 pub(super) fn authenticator(
     config: &Config,
-    backends: &Backends,
+    store: &Arc<dyn Sessions>,
     metrics: &Arc<Metrics>,
+    before: Option<&Authenticator>,
 ) -> Result<Authenticator, StartError> {
-    let (store, metrics) = (Arc::clone(&backends.sessions), Arc::clone(metrics));
-    Authenticator::new(&config.auth, store, metrics)
+    let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
+    Authenticator::new(&config.auth, store, metrics, before)
         .map_err(|error| StartError::Auth(error.to_string()))
 }
 
@@ -109,63 +120,66 @@ pub(super) fn lease_times(config: &Config) -> LeaseTimes {
     LeaseTimes { ttl: config.presence.lease, renew: config.presence.renew }
 }
 
-pub(super) fn admission(config: &Config, deps: Arc<Deps>) -> Admission {
+/// `before`: what let clients in until now, whose connections count.
+pub(super) fn admission(config: &Config, deps: Arc<Deps>, before: Option<&Admission>) -> Admission {
     let max_connections = match config.http.max_connections {
         0 => connections_by_open_files(),
         configured => configured,
     };
-    deps.metrics.connection_limit.set(i64::try_from(max_connections).unwrap_or(i64::MAX));
     Admission {
         deps,
-        tasks: TaskTracker::new(),
+        tasks: before.map_or_else(TaskTracker::new, |before| before.tasks.clone()),
         origins: config.http.allowed_origins.clone(),
         query_token: config.http.query_token,
         max_connections,
         welcome: config.dev.is_some(),
         echo: config.testing.echo,
-        closed: false.into(),
+        closed: before.map_or_else(Arc::default, |before| Arc::clone(&before.closed)),
     }
 }
 
-/// Socket.IO: its transport sees to silence, the sessions in it do not.
+/// What connections of Socket.IO use: its transport sees to silence, the sessions in it do not.
+pub(super) fn without_pings(deps: &Deps, latest: Latest) -> Arc<Deps> {
+    let limits = Limits { ping_interval: Duration::MAX, ..deps.rules.limits.clone() };
+    let rules = Arc::new(Rules { limits, ..(*deps.rules).clone() });
+    Arc::new(Deps { rules, latest, ..deps.clone() })
+}
+
+/// Where Socket.IO is served.
 pub(super) fn socketio(
-    (config, profiles): (&Config, &[Profile]),
+    by: &Configured,
     admission: &Arc<Admission>,
-    forwarder: Option<&Arc<Forwarder>>,
+    deps: &Arc<Deps>,
     node: &NodeId,
-) -> Result<Vec<Arc<Mount>>, StartError> {
-    let bundle = config.socketio.client_bundle.as_deref().map(Bundle::load).transpose();
+) -> Result<Vec<Mount>, StartError> {
+    let options = &by.config.socketio;
+    let bundle = options.client_bundle.as_deref().map(Bundle::load).transpose();
     let bundle =
         bundle.map_err(|error| StartError::Other(format!("socketio.client_bundle: {error}")))?;
     let bundle = Arc::new(bundle.unwrap_or_default());
-    let deps = &admission.deps;
-    let limits = Limits { ping_interval: Duration::MAX, ..deps.rules.limits.clone() };
-    let rules = Arc::new(Rules { limits, ..(*deps.rules).clone() });
-    let deps = Arc::new(Deps { rules, ..(**deps).clone() });
     let mount = |site| {
-        let (admission, deps) = (Arc::clone(admission), Arc::clone(&deps));
-        let mount = Mount::new(admission, deps, config.socketio.clone(), site, node);
-        Arc::new(mount.with_bundle(&bundle).with_forwarder(forwarder.cloned()))
+        let (admission, deps) = (Arc::clone(admission), Arc::clone(deps));
+        Mount::new(admission, deps, options.clone(), site, node).with_bundle(&bundle)
     };
-    Ok(sites(config, profiles).into_iter().map(mount).collect())
+    Ok(sites(by).into_iter().map(mount).collect())
 }
 
 /// Whether there is anywhere that Socket.IO is served.
-pub(super) fn serves_socketio(config: &Config, profiles: &[Profile]) -> bool {
-    sites(config, profiles).iter().any(|site| !site.paths.is_empty())
+pub(super) fn serves_socketio(by: &Configured) -> bool {
+    sites(by).iter().any(|site| !site.paths.is_empty())
 }
 
 /// What is spoken over WebSockets at which path. All who are shown a face have one framing.
-pub(super) fn mounts(config: &Config, profiles: &[Profile]) -> Result<Mounts, TwoFaces> {
+pub(super) fn mounts(Configured { config, profiles }: &Configured) -> Result<Mounts, TwoFaces> {
     let mut mounts = Mounts::default();
     config.http.paths.iter().for_each(|path| mounts.add_native(path));
-    for profile in profiles {
+    for profile in &**profiles {
         let mut framings = HashMap::new();
         for WebSocketMount { paths, envelope } in &profile.websocket {
             let framing = envelope.as_ref().map(|face| {
                 Arc::clone(framings.entry(&face.name).or_insert_with(|| {
                     let face = Arc::clone(face);
-                    Arc::new(Framing { form: Form::Envelope, face, echo: false })
+                    Arc::new(Framing { form: Form::Envelope, face: face.into(), echo: false })
                 }))
             });
             for path in paths {
@@ -180,7 +194,7 @@ pub(super) fn mounts(config: &Config, profiles: &[Profile]) -> Result<Mounts, Tw
 }
 
 /// Where profiles say; without any that does, where the configuration says, with the built-in one.
-fn sites(config: &Config, profiles: &[Profile]) -> Vec<Site> {
+fn sites(Configured { config, profiles }: &Configured) -> Vec<Site> {
     let of_profiles: Vec<Site> = profiles
         .iter()
         .flat_map(|profile| &profile.socketio)

@@ -9,13 +9,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
+    /// Taken by who reloads the configuration.
+    pub(super) hangup: Hangup,
 }
+
+/// SIGHUP: to read the configuration anew.
+pub(super) type Hangup = Option<Signal>;
 
 impl Signals {
     pub(super) fn listen() -> Self {
         Self {
             terminate: heard("SIGTERM", signal(SignalKind::terminate())),
             interrupt: heard("SIGINT", signal(SignalKind::interrupt())),
+            hangup: heard("SIGHUP", signal(SignalKind::hangup())),
         }
     }
 
@@ -39,7 +45,7 @@ fn heard(name: &str, signal: io::Result<Signal>) -> Option<Signal> {
     signal.inspect_err(|error| tracing::warn!(%error, "{name} cannot be waited for")).ok()
 }
 
-async fn wait(signal: &mut Option<Signal>) {
+pub(super) async fn wait(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => future::pending().await,

@@ -39,6 +39,41 @@ impl ApiKeys {
         Self(entries.iter().map(key).collect())
     }
 
+    /// The same, after others: who has come with a key that is as it was, has come with this one.
+    pub(crate) fn after(mut self, before: &Self) -> Self {
+        for (hash, key) in &mut self.0 {
+            let same = before.0.iter().find(|(old, known)| old == hash && known == key);
+            if let Some((_, known)) = same {
+                key.id = Arc::clone(&known.id);
+            }
+        }
+        self
+    }
+
+    /// Whether a client that came with a key may stay: the very key that it has shown is still
+    /// good for the same. Who came with none may.
+    pub(crate) fn still_know(&self, client: &Identity) -> bool {
+        let Some(id) = &client.key else { return true };
+        self.0.iter().any(|(_, key)| Arc::ptr_eq(&key.id, id))
+    }
+
+    /// A client that was let in before, perhaps by another gateway, comes back without its key.
+    ///
+    /// # Errors
+    /// The key is not known any more, or not good for the same.
+    pub(crate) fn let_back(&self, client: Identity) -> Result<Identity, Failure> {
+        let Some(id) = &client.key else { return Ok(client) };
+        let good =
+            |key: &ApiKey| key.id == *id && key.may(Scope::Connect) && key.roles == client.roles;
+        match self.0.iter().find(|(_, key)| good(key)) {
+            Some((_, key)) => Ok(Identity { key: Some(Arc::clone(&key.id)), ..client }),
+            None => {
+                let text = "the session's API key is not good any more: connect anew";
+                Err(Failure::new(ErrorCode::SessionLost, text))
+            }
+        }
+    }
+
     /// Whose key this is. All are compared, each in constant time, so that the time taken tells
     /// nothing.
     pub(crate) fn find(&self, presented: &str) -> Option<&ApiKey> {
@@ -89,6 +124,28 @@ mod tests {
             assert_eq!(known.find(wrong), None);
         }
         assert_eq!(ApiKeys::new(&[]).find(keys[0].reveal()), None);
+    }
+
+    #[test]
+    fn who_came_with_a_key_may_stay_as_long_as_it_is_the_same() {
+        let entry = |id: &str, key: &str| ApiKeyEntry {
+            id: id.to_owned(),
+            hash: KeyHash::of(key),
+            scopes: vec![Scope::Connect],
+            roles: Vec::new(),
+        };
+        let before = ApiKeys::new(&[entry("a", "1"), entry("b", "2"), entry("c", "3")]);
+        let clients = ["1", "2", "3"].map(|key| before.client(key).unwrap());
+        let gone = ApiKeys::new(&[entry("a", "1"), entry("b", "changed")]).after(&before);
+        let stays = clients.each_ref().map(|client| gone.still_know(client));
+        assert_eq!(stays, [true, false, false]);
+        assert!(gone.still_know(&Identity::default()));
+
+        let kept = |id: &str| Identity { key: Some(id.into()), ..Identity::default() };
+        assert!(!gone.still_know(&kept("a")), "what a store has kept is vouched for first");
+        assert!(gone.still_know(&gone.let_back(kept("a")).unwrap()));
+        assert_eq!(gone.let_back(kept("c")).unwrap_err().code, ErrorCode::SessionLost);
+        assert_eq!(gone.let_back(Identity::default()), Ok(Identity::default()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    /// `store`: where tickets are kept.
+    /// `store`: where tickets are kept; `before`: what was used until now, if there was something.
     ///
     /// # Errors
     /// Tokens cannot be verified with this configuration.
@@ -28,11 +28,17 @@ impl Authenticator {
         config: &Auth,
         store: Arc<dyn Sessions>,
         metrics: Arc<Metrics>,
+        before: Option<&Self>,
     ) -> Result<Self, AuthError> {
+        let (mut verifier, mut api_keys) = (Verifier::new(config)?, ApiKeys::new(&config.api_keys));
+        if let Some(before) = before {
+            verifier = verifier.after(&before.verifier);
+            api_keys = api_keys.after(&before.api_keys);
+        }
         Ok(Self {
-            verifier: Arc::new(Verifier::new(config)?),
+            verifier: Arc::new(verifier),
             tickets: Arc::new(Tickets::new(store, metrics, config.tickets)),
-            api_keys: Arc::new(ApiKeys::new(&config.api_keys)),
+            api_keys: Arc::new(api_keys),
         })
     }
 

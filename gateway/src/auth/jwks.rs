@@ -85,6 +85,14 @@ impl Jwks {
         })
     }
 
+    /// The same, with the keys that another has fetched, if they are of the same issuer.
+    pub(super) fn after(self, before: &Self) -> Self {
+        if self.url == before.url {
+            *self.state.lock() = before.state.lock().clone();
+        }
+        self
+    }
+
     /// Looks among the keys that were fetched. `may_fetch` is whether the caller would wait.
     pub(super) fn look_up(
         &self,

@@ -72,6 +72,15 @@ impl Verifier {
         })
     }
 
+    /// The same, with the keys that another has fetched.
+    pub(crate) fn after(self, before: &Self) -> Self {
+        let jwks = match (self.jwks, &before.jwks) {
+            (Some(jwks), Some(before)) => Some(jwks.after(before)),
+            (jwks, _) => jwks,
+        };
+        Self { jwks, ..self }
+    }
+
     /// Verifies the token; fetches the key set where that may help.
     pub(crate) async fn verify(&self, token: &Token) -> Result<Identity, Failure> {
         if let Look::Done(outcome) = self.look(token, true) {

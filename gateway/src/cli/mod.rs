@@ -26,16 +26,16 @@ pub(crate) use banner::dev_banner;
 use clap::{CommandFactory, Parser};
 pub(crate) use exit::Exit;
 
-use crate::config::{
-    Config, Environment, Secret, Sources, problems::ConfigErrors, secret::KeyHash,
+use crate::{
+    config::{Config, DevSecrets, Environment, Secret, Sources, secret::KeyHash},
+    reload::{Inputs, Startup},
 };
-use crate::profile::Profile;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// To run a gateway: `serve` or, with [`Config::dev`], `dev`.
-    Gateway(Box<Config>, Vec<Profile>),
+    Gateway(Box<Startup>),
     /// To do something else.
     Tool(Tool),
 }
@@ -73,22 +73,16 @@ fn parse_from(
         );
         return Err(Exit::Usage);
     }
-    let sabotage = gateway.sabotage;
-    let config_error = |errors: ConfigErrors| {
+    let inputs = Inputs {
+        profiles: gateway.profiles.clone(),
+        sabotage: gateway.sabotage,
+        sources: sources(gateway, dev, env),
+    };
+    let startup = inputs.start().map_err(|errors| {
         output::complain(&errors.to_string());
         Exit::Config
-    };
-    let profiles: Vec<Profile> = gateway
-        .profiles
-        .iter()
-        .map(|file| Profile::load(file))
-        .collect::<Result<_, _>>()
-        .map_err(config_error)?;
-    let brought = profiles.iter().map(|profile| profile.config().clone()).collect();
-    let sources = Sources { profiles: brought, ..sources(gateway, dev, env) };
-    let mut loaded = sources.load().map_err(config_error)?;
-    loaded.config.sabotage = sabotage;
-    Ok(Invocation::Gateway(Box::new(loaded.config), profiles))
+    })?;
+    Ok(Invocation::Gateway(Box::new(startup)))
 }
 
 /// Prints what `fanfare dev` has to say once it listens; nothing for `serve`.
@@ -145,7 +139,7 @@ fn sources(arguments: GatewayArguments, dev: bool, env: &Environment) -> Sources
         flags.extend(value.map(|value| (key, value.into(), flag)));
     }
     Sources {
-        dev,
+        dev: dev.then(DevSecrets::random),
         file: config_file(arguments.config, env),
         env: env.clone(),
         flags,

@@ -13,7 +13,7 @@ fn invoke_in(line: &str, env: &Environment) -> Result<Invocation, Exit> {
 
 fn gateway(invocation: Result<Invocation, Exit>) -> Config {
     match invocation {
-        Ok(Invocation::Gateway(config, _)) => *config,
+        Ok(Invocation::Gateway(startup)) => startup.loaded.config,
         other => panic!("no gateway: {other:?}"),
     }
 }

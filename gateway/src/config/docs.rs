@@ -12,8 +12,8 @@ use super::{
     key::Key,
     schema::{self, Schema},
     sections::{
-        Raw, access, auth, cluster, history, http, limits, process, session, socketio, tickets,
-        webhooks, websocket,
+        Raw, access, auth, cluster, history, http, limits, process, reload, session, socketio,
+        tickets, webhooks, websocket,
     },
 };
 
@@ -33,6 +33,8 @@ Later sources win: defaults, the TOML file (`--config FILE`, or the environment 
 - **Secrets** can stand in files: each has a twin `…_file`. They are never shown.
 - **Mistakes** are reported all at once, each with its place and with what to write; a name that is
   no option is a mistake. `fanfare config check FILE` exits with 78 if there is one.
+- **Changes** are taken over by a running gateway on SIGHUP, or when it notices them (`reload.watch`):
+  see [reload.md](reload.md). With each option it says whether it is among them.
 - `fanfare config show` prints what is in force, and where each value came from.
 
 A small one:
@@ -110,6 +112,7 @@ pub(super) fn sections() -> Vec<Section> {
         "presence" => vec![section("presence", fields::<cluster::Presence>())],
         "session" => vec![section("session", fields::<session::Session>())],
         "drain" => vec![section("drain", fields::<limits::Drain>())],
+        "reload" => vec![section("reload", fields::<reload::Reload>())],
         "telemetry" => vec![section("telemetry", fields::<process::Telemetry>())],
         _ => Vec::new(),
     });
@@ -134,6 +137,10 @@ pub(crate) fn markdown() -> String {
         for name in section.options {
             if let Some(option) = table.entry(name).filter(|option| !option.is("object")) {
                 describe(&mut out, section.header, name, option);
+                out.push_str(match schema.is_reloadable_at(&key.entry(name)) {
+                    true => " Reloadable.\n",
+                    false => " Needs a restart.\n",
+                });
             }
         }
     }

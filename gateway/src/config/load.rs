@@ -16,7 +16,7 @@ use super::{
     layers::{Layers, Origin},
     problems::{Checks, ConfigErrors, Problem, problem},
     schema::{self, Schema},
-    secret::{KeyHash, Secret},
+    secret::KeyHash,
     sections::{Raw, access, webhooks},
 };
 
@@ -30,8 +30,8 @@ const DEV: &str = include_str!("dev.toml");
 /// secrets.
 #[derive(Clone, Default)]
 pub(crate) struct Sources {
-    /// Start from the insecure settings of `fanfare dev`.
-    pub(crate) dev: bool,
+    /// Start from the insecure settings of `fanfare dev`, with these secrets.
+    pub(crate) dev: Option<DevSecrets>,
     /// What profiles bring with them.
     pub(crate) profiles: Vec<Layers>,
     /// The configuration file.
@@ -57,32 +57,42 @@ impl Sources {
     ///
     /// All problems at once.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigErrors> {
+        let written = self.written().map_err(|problem| ConfigErrors(vec![problem]))?;
+        Loaded::check(written, self.dev.clone())
+    }
+
+    /// The files whose content counts, as far as that can be told.
+    #[must_use]
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let named = self.written().map(|written| written.files()).unwrap_or_default();
+        self.file.iter().cloned().chain(named).collect()
+    }
+
+    fn written(&self) -> Result<Layers, Problem> {
         let schema = schema::generate();
-        let schema = Schema::new(&schema);
         let mut layers = Layers::default();
-        let dev = self.dev.then(|| add_dev(&mut layers));
+        if let Some(dev) = &self.dev {
+            add_dev(&mut layers, dev);
+        }
         self.profiles.iter().for_each(|profile| layers.add(profile));
-        self.add_file(&mut layers).map_err(|problem| ConfigErrors(vec![problem]))?;
-        self.env.add_to(&mut layers, schema);
+        self.file.as_ref().map_or(Ok(()), |path| add_file(&mut layers, path))?;
+        self.env.add_to(&mut layers, Schema::new(&schema));
         for (key, value, flag) in &self.flags {
             layers.set(&Key::from(*key), value.clone(), Origin::Flag(flag));
         }
-        let written = layers.clone();
-        let mut problems = Vec::new();
-        remove_unknown(&mut layers, schema, &mut problems);
-        let raw: Raw = read(&mut layers, schema, &mut problems);
-        let mut checks = Checks::new(&written, schema);
-        let config = resolve(raw.clone(), dev, &mut checks);
-        problems.extend(checks.finish());
-        if problems.is_empty() {
-            Ok(Loaded { config, raw, layers: written })
-        } else {
-            Err(ConfigErrors(problems))
-        }
+        Ok(layers)
     }
+}
 
-    fn add_file(&self, layers: &mut Layers) -> Result<(), Problem> {
-        self.file.as_ref().map_or(Ok(()), |path| add_file(layers, path))
+impl Loaded {
+    /// Checks what was written.
+    pub(super) fn check(written: Layers, dev: Option<DevSecrets>) -> Result<Self, ConfigErrors> {
+        let mut raw = Raw::default();
+        let config = read_document(&written, |read: Raw, checks| {
+            raw = read;
+            resolve(raw.clone(), dev, checks)
+        })?;
+        Ok(Self { config, raw, layers: written })
     }
 }
 
@@ -124,18 +134,16 @@ where
     if problems.is_empty() { Ok(resolved) } else { Err(ConfigErrors(problems)) }
 }
 
-fn add_dev(layers: &mut Layers) -> DevSecrets {
+fn add_dev(layers: &mut Layers, DevSecrets { api_key, for_tokens }: &DevSecrets) {
     layers.add_toml(DEV, |_| Origin::Dev).expect("dev.toml is tested");
-    let api_key = Secret::api_key();
     let entry = toml::Table::from_iter([
         ("id".to_owned(), "dev".into()),
         ("hash".to_owned(), KeyHash::of(api_key.reveal()).to_string().into()),
         ("scopes".to_owned(), vec!["publish", "admin"].into()),
     ]);
     layers.set(&Key::from("auth.api_keys"), vec![Value::Table(entry)].into(), Origin::Dev);
-    let secret = Secret::random().reveal().to_owned();
+    let secret = for_tokens.reveal().to_owned();
     layers.set(&Key::from("auth.hmac_secret"), secret.into(), Origin::Dev);
-    DevSecrets { api_key }
 }
 
 /// Takes out what no option is called.
@@ -238,6 +246,7 @@ fn resolve(raw: Raw, dev: Option<DevSecrets>, checks: &mut Checks<'_>) -> Config
         presence: raw.presence,
         session: raw.session,
         drain: raw.drain,
+        reload: raw.reload,
         telemetry: raw.telemetry,
         testing: raw.testing,
         sabotage: None,

@@ -4,10 +4,12 @@
 //! 2. [`load`]: how the sources become a [`Config`].
 //! 3. [`layers`]: values with their origins; [`mod@env`]: the environment.
 //! 4. [`problems`]: what is wrong, all at once.
-//! 5. [`show`] and [`docs`]: what is in force, and what there is.
+//! 5. [`change`]: what a running gateway takes over.
+//! 6. [`show`] and [`docs`]: what is in force, and what there is.
 //!
 //! Why the layers are merged by our own code: `docs/decisions/0004-configuration.md`.
 
+pub(crate) mod change;
 pub(crate) mod docs;
 pub(crate) mod env;
 pub(crate) mod key;
@@ -22,6 +24,7 @@ pub(crate) mod text;
 
 use broker_backends::Histories;
 use broker_core::{History, Namespace, access::Namespaces, history::Queue};
+pub(crate) use change::Change;
 pub(crate) use env::Environment;
 pub(crate) use load::{Loaded, Sources};
 pub(crate) use secret::{Secret, SigningKey};
@@ -32,6 +35,7 @@ pub(crate) use sections::{
     http::{AllowedOrigins, HostPort, Http, WebUrl},
     limits::{Drain, Heartbeat, Limits},
     process::{LogFormat, Telemetry, Testing},
+    reload::Reload,
     session::Session,
     socketio::{SocketIo, SpaceName},
     tickets::{MAX_TTL as MAX_TICKET_TTL, Tickets},
@@ -72,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) session: Session,
     /// How connections are handed over when the gateway stops.
     pub(crate) drain: Drain,
+    /// How changes are taken over.
+    pub(crate) reload: Reload,
     /// Logs and traces.
     pub(crate) telemetry: Telemetry,
     /// Switches for conformance tests.
@@ -87,6 +93,16 @@ pub(crate) struct Config {
 pub(crate) struct DevSecrets {
     /// The API key with all scopes.
     pub(crate) api_key: Secret,
+    /// Signs tokens.
+    pub(crate) for_tokens: Secret,
+}
+
+impl DevSecrets {
+    /// Fresh ones.
+    #[must_use]
+    pub(crate) fn random() -> Self {
+        Self { api_key: Secret::api_key(), for_tokens: Secret::random() }
+    }
 }
 
 impl Config {
@@ -94,7 +110,7 @@ impl Config {
     #[cfg(test)]
     #[must_use]
     pub(crate) fn dev() -> Self {
-        let sources = Sources { dev: true, ..Sources::default() };
+        let sources = Sources { dev: Some(DevSecrets::random()), ..Sources::default() };
         sources.load().expect("dev.toml is tested").config
     }
 

@@ -82,6 +82,20 @@ impl<'a> Schema<'a> {
         self.0.get("default").filter(|value| !value.is_null())
     }
 
+    /// Whether a running gateway takes over what is written here; what is in it has no mark then.
+    #[must_use]
+    pub(crate) fn is_reloadable(self) -> bool {
+        self.0.get("x-reloadable").is_some()
+    }
+
+    /// The same, of a place in it.
+    #[must_use]
+    pub(crate) fn is_reloadable_at(self, key: &Key) -> bool {
+        let ends = 1..=key.0.len();
+        let mut ways = ends.map(|end| Key(key.0[..end].to_vec()));
+        ways.any(|way| self.at(&way).is_some_and(Self::is_reloadable))
+    }
+
     fn properties(self) -> Option<&'a Map<String, Value>> {
         self.0.get("properties").and_then(Value::as_object)
     }

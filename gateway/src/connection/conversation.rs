@@ -95,6 +95,8 @@ impl Conversation {
         }
         let outbox = Arc::new(outbox);
         deps.hub.add(&outbox);
+        // Only now: a change before is seen here, one after is told to all that are in the hub.
+        let deps = deps.latest();
         deps.metrics.connections.inc();
         deps.metrics.connection_opened(client.transport.name());
         Self {
@@ -271,7 +273,10 @@ impl Conversation {
 
     /// Looks at what it was told, but for its timers.
     pub(super) fn look_at_notices(&mut self, notices: Notices) {
-        let Notices { due: _, drain, probe, close } = notices;
+        let Notices { due: _, drain, probe, changed, close } = notices;
+        if changed {
+            self.take_over_change();
+        }
         if let Some(after) = drain {
             self.session.handle_drain(Duration::from_millis(after.into()));
         }
@@ -283,10 +288,25 @@ impl Conversation {
         }
     }
 
+    /// Goes by the configuration that holds now. Who has shown an API key may stay as long as that is
+    /// good.
+    fn take_over_change(&mut self) {
+        self.deps = Arc::clone(&self.deps).latest();
+        if !self.deps.authenticator.api_keys.still_know(self.session.identity()) {
+            self.session.handle_close(CloseCode::Unauthorized);
+        }
+        self.session.handle_rules(Arc::clone(&self.deps.rules));
+    }
+
+    fn let_back(&self, Resumed { origin, identity }: Resumed) -> Result<Resumed, Failure> {
+        let identity = self.deps.authenticator.api_keys.let_back(identity)?;
+        Ok(Resumed { origin, identity })
+    }
+
     /// Whom the client's face does not want has no session: nothing is given to it.
     fn let_in(&self, identity: Identity) -> Result<Identity, Failure> {
         let Dialect::Faced(faced) = &self.dialect else { return Ok(identity) };
-        match faced.framing().face.auth.require.check(&identity) {
+        match faced.framing().face().auth.require.check(&identity) {
             Ok(()) => Ok(identity),
             Err(unmet) => Err(Failure::new(ErrorCode::Forbidden, unmet.to_string())),
         }
@@ -299,7 +319,10 @@ impl Conversation {
                 let outcome = outcome.and_then(|identity| self.let_in(identity));
                 self.session.handle_verified(now, op, outcome);
             }
-            Outcome::Resumed(op, outcome) => self.session.handle_resumed(now, op, outcome),
+            Outcome::Resumed(op, outcome) => {
+                let outcome = outcome.and_then(|resumed| self.let_back(resumed));
+                self.session.handle_resumed(now, op, outcome);
+            }
             Outcome::Recovered(op, outcome) => self.recovered(op, outcome),
             Outcome::Kept(op, kept) => {
                 let secret = kept.map(|kept| self.deps.keeper.watch(*kept));

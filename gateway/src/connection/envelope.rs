@@ -47,7 +47,7 @@ impl Conversation {
         match faced.sort(envelope) {
             Taken::Done => {}
             Taken::Event(Envelope { id, event, .. })
-                if &*event == AUTH && faced.framing().face.verb(AUTH).is_none() =>
+                if &*event == AUTH && faced.framing().face().verb(AUTH).is_none() =>
             {
                 let text = "it is known who you are: bring another token with a new connection";
                 self.refuse_envelope(id, ErrorCode::AlreadyConnected, text);
@@ -57,7 +57,7 @@ impl Conversation {
                 self.take_event(&event, id.map(ReplyTo::Envelope), &args);
             }
             Taken::First(Envelope { id, event, payload }) if &*event == AUTH => {
-                let token = credentials::token_said(&faced.framing().face, payload.as_ref());
+                let token = credentials::token_said(&faced.framing().face(), payload.as_ref());
                 self.introduce_as(token, id.map(ReplyTo::Envelope));
             }
             Taken::First(Envelope { id, .. }) => {

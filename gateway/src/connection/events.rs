@@ -39,7 +39,8 @@ impl Conversation {
         let (now, said) = (clock::wall(), faced.said().cloned());
         let handshake = said.as_ref();
         let context = Context { connection: &connection, identity: &identity, now, handshake };
-        let Some(verb) = framing.face.verb(name) else {
+        let face = framing.face();
+        let Some(verb) = face.verb(name) else {
             return Err(Failure::unknown_event(name));
         };
         if verb.rate.is_some_and(|rate| !faced.rates.allow(verb.number, rate)) {

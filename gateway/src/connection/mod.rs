@@ -8,6 +8,7 @@ mod effects;
 mod ending;
 mod envelope;
 mod events;
+mod latest;
 mod mount;
 mod present;
 mod recovering;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 
 pub(crate) use client::{Client, Transport};
 pub(crate) use credentials::Credentials;
+pub(crate) use latest::Latest;
 pub(crate) use mount::{Mounts, TwoFaces};
 pub(crate) use upgrade::{Admission, accept_plain, raw_socket, router, upgrade_native};
 
@@ -70,7 +72,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// What every connection uses.
+/// What every connection uses, until its configuration changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Deps {
     pub(crate) rules: Arc<Rules>,
@@ -88,6 +90,7 @@ pub(crate) struct Deps {
     pub(crate) wire: WireLimits,
     /// Where users have an offline queue.
     pub(crate) acknowledgements: Option<Arc<Acknowledgements>>,
+    pub(crate) latest: Latest,
 }
 
 /// Bounds on what a client may put on the wire, beyond those of its session.

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use broker_protocol::{envelope, native, ws::handshake};
 
-use crate::{dialect::Framing, problem::Problem};
+use crate::{
+    dialect::{Framing, Shown},
+    problem::Problem,
+};
 
 /// Sub-protocol of the echo that conformance suites test the socket path with.
 const ECHO: &str = "fanfare.echo";
@@ -59,6 +62,19 @@ impl Mounts {
             Some(_) => Err(TwoFaces { path: path.to_owned() }),
             None => Ok(()),
         }
+    }
+
+    /// The same, in the place of others: who is shown a face at a path goes on there. `faces`: what
+    /// they are to be shown, is added.
+    pub(crate) fn after(mut self, before: &Self, faces: &mut Vec<Shown>) -> Self {
+        for (path, Mount { envelope, .. }) in &mut self.0 {
+            let known = before.0.get(path).and_then(|mount| mount.envelope.as_ref());
+            if let (Some(framing), Some(known)) = (envelope, known) {
+                faces.push((Arc::clone(known), framing.face()));
+                *framing = Arc::clone(known);
+            }
+        }
+        self
     }
 
     /// Leaves the native dialect at a path to somebody else.
@@ -192,7 +208,7 @@ mod tests {
 
     fn framing() -> Arc<Framing> {
         let face = Arc::clone(&Profile::built_in().faces["default"]);
-        Arc::new(Framing { form: Form::Envelope, face, echo: false })
+        Arc::new(Framing { form: Form::Envelope, face: face.into(), echo: false })
     }
 
     #[test]

@@ -89,7 +89,7 @@ async fn deps() -> Arc<Deps> {
     );
     let authenticator = {
         let (sessions, metrics) = (Arc::clone(&backends.sessions), Arc::clone(&metrics));
-        Authenticator::new(&Config::dev().auth, sessions, metrics).unwrap()
+        Authenticator::new(&Config::dev().auth, sessions, metrics, None).unwrap()
     };
     let keeper = Keeper::new(
         backends.sessions,
@@ -138,6 +138,7 @@ async fn deps() -> Arc<Deps> {
             compression: None,
         },
         acknowledgements: None,
+        latest: Latest::default(),
     })
 }
 

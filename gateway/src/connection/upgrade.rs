@@ -53,7 +53,7 @@ pub(crate) struct Admission {
     /// Whether `fanfare.echo` may be asked for.
     pub(crate) echo: bool,
     /// Set while the gateway drains.
-    pub(crate) closed: AtomicBool,
+    pub(crate) closed: Arc<AtomicBool>,
 }
 
 /// What the request is answered with.
@@ -188,10 +188,10 @@ impl Admission {
             }
             Chosen::Envelope { framing, .. } => {
                 let (client, framing) = (client(Transport::Envelope), Arc::clone(framing));
-                let face = &framing.face;
-                let credentials = Credentials::new(self, iter::once(&**face), request);
-                let token = credentials.token(face, None);
-                let said = credentials.handshake(face, None);
+                let face = framing.face();
+                let credentials = Credentials::new(self, iter::once(&*face), request);
+                let token = credentials.token(&face, None);
+                let said = credentials.handshake(&face, None);
                 drop(self.tasks.spawn(async move {
                     if let Some((socket, unread)) = raw_socket(upgraded).await {
                         let deps = Arc::clone(&host.deps);

@@ -239,7 +239,7 @@ impl Faced {
 
     fn connected(&mut self, connected: &Connected, identity: &Identity, out: &mut BytesMut) {
         let sid = self.id.to_string();
-        let face = Arc::clone(&self.framing.face);
+        let face = self.framing.face();
         self.state = State::Connected;
         let asked = self.opening.as_mut().and_then(|opening| opening.asked.take());
         let pid = connected.session.as_ref().map(Token::reveal);

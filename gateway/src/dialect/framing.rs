@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use broker_core::{
     Data, ErrorCode, EventName, Identity, Interest, JsonText, Message, Timestamp, ports::GapReason,
 };
@@ -22,10 +23,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Framing {
     pub(crate) form: Form,
-    pub(crate) face: Arc<Face>,
+    /// Replaced when a profile is reloaded.
+    pub(crate) face: ArcSwap<Face>,
     /// Whether clients get back what they say, and nothing else.
     pub(crate) echo: bool,
 }
+
+/// A face, and the clients that are to be shown it.
+pub(crate) type Shown = (Arc<Framing>, Arc<Face>);
 
 /// What frames look like.
 #[derive(Debug)]
@@ -87,6 +92,16 @@ impl Space {
 }
 
 impl Framing {
+    /// What clients can say and are told, at this moment.
+    pub(crate) fn face(&self) -> Arc<Face> {
+        self.face.load_full()
+    }
+
+    /// Has all clients shown another face from now on, those included that are connected.
+    pub(crate) fn show(&self, face: Arc<Face>) {
+        self.face.store(face);
+    }
+
     /// The namespace, of Socket.IO.
     pub(crate) const fn space(&self) -> Option<&Space> {
         match &self.form {
@@ -102,7 +117,7 @@ impl Framing {
 
     /// What clients are told of a message.
     pub(crate) fn told(&self, message: &Message) -> Result<Told, RenderError> {
-        self.face.outgoing(message)
+        self.face.load().outgoing(message)
     }
 
     /// What a client, or all of a group, is told of a message.
@@ -247,7 +262,7 @@ impl Framing {
         (code, text): (ErrorCode, &str),
         out: &mut BytesMut,
     ) {
-        let emission = self.face.failure(clock::wall(), code, text);
+        let emission = self.face.load().failure(clock::wall(), code, text);
         match (&self.form, emission) {
             (Form::SocketIo(space), Some(emission)) => {
                 space.encode(&socketio::Outgoing::Connect { sid, pid: None }, out);
@@ -265,7 +280,7 @@ impl Framing {
     }
 
     fn refusal_words(&self, code: ErrorCode, text: &str) -> (String, Option<JsonText>) {
-        match self.face.refusal(clock::wall(), code, text) {
+        match self.face.load().refusal(clock::wall(), code, text) {
             Some(Refusal { message, data: Some(Data::Json(data)) }) => (message, Some(data)),
             Some(Refusal { message, .. }) => (message, None),
             None => (text.to_owned(), Some(text_of(&json!({ "code": code.as_str() })))),

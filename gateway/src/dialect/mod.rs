@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use crate::profile::RenderError;
 pub(crate) use calls::Event;
 pub(crate) use faced::{Faced, Taken, closes_transport};
-pub(crate) use framing::{Form, Framing, ReplyTo, Space};
+pub(crate) use framing::{Form, Framing, ReplyTo, Shown, Space};
 pub(crate) use returning::Offset;
 
 /// What is in a ping whose answer acknowledges all that was written before it.

@@ -148,5 +148,9 @@ async fn a_batch_of_64_to_1000_socketio_subscribers() {
 fn socketio() -> Encoding {
     let face = Arc::clone(&Profile::built_in().faces["default"]);
     let space = Space { namespace: Namespace::MAIN, parser: Parser::Json, recovery: None };
-    Encoding::Framed(Arc::new(Framing { form: Form::SocketIo(space), face, echo: false }))
+    Encoding::Framed(Arc::new(Framing {
+        form: Form::SocketIo(space),
+        face: face.into(),
+        echo: false,
+    }))
 }

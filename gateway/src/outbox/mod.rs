@@ -95,6 +95,8 @@ pub(crate) struct Notices {
     pub(crate) drain: Option<u32>,
     /// Find out what the client has taken in, where it does not say so itself.
     pub(crate) probe: bool,
+    /// The configuration has changed.
+    pub(crate) changed: bool,
     /// End the connection.
     pub(crate) close: Option<CloseCode>,
 }

@@ -328,11 +328,12 @@ impl Engine {
             self.decoder.set_max_message(self.mount.options.max_payload);
         }
         let Handshake { credentials, client } = &self.handshake;
-        let token = if framing.echo { None } else { credentials.token(&framing.face, auth) };
+        let face = framing.face();
+        let token = if framing.echo { None } else { credentials.token(&face, auth) };
         let id = ConnectionId(rand::random());
         let said = match framing.echo {
             true => auth.cloned(),
-            false => credentials.handshake(&framing.face, auth),
+            false => credentials.handshake(&face, auth),
         };
         let mut faced = Faced::new(framing, id, auth).with_said(said);
         faced.introduced(None);

@@ -238,7 +238,9 @@ impl Mount {
         }
         let headers = request.headers();
         self.admission.admit(headers).map_err(Refusal::Problem)?;
-        let credentials = Credentials::new(&self.admission, self.faces(), request);
+        let faces = self.faces();
+        let faces = faces.iter().map(|face| &**face);
+        let credentials = Credentials::new(&self.admission, faces, request);
         Ok(Handshake { credentials, client: Client::of(headers, transport) })
     }
 }

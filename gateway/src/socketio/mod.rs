@@ -26,7 +26,7 @@ use dashmap::DashMap;
 use crate::{
     config::SocketIo as Options,
     connection::{Admission, Client, Credentials, Deps},
-    dialect::{Form, Framing, Space},
+    dialect::{Form, Framing, Shown, Space},
     profile::Face,
 };
 pub(crate) use bundle::Bundle;
@@ -103,7 +103,7 @@ impl Mount {
             for parser in [Parser::Json, Parser::MsgPack] {
                 let framing = Framing {
                     form: Form::SocketIo(Space { namespace: namespace.clone(), parser, recovery }),
-                    face: Arc::clone(&face),
+                    face: Arc::clone(&face).into(),
                     echo: echo == Echo::Events,
                 };
                 framings.insert((namespace.clone(), parser), Arc::new(framing));
@@ -120,8 +120,23 @@ impl Mount {
     }
 
     /// Who serves clients here.
-    fn faces(&self) -> impl Iterator<Item = &Face> {
-        self.framings.values().map(|framing| &*framing.face)
+    fn faces(&self) -> Vec<Arc<Face>> {
+        self.framings.values().map(|framing| framing.face()).collect()
+    }
+
+    /// The same, in the place of one that was served under one of its paths: its sessions go on.
+    /// `faces`: what their clients are to be shown, is added.
+    pub(crate) fn after(mut self, before: &[Arc<Self>], faces: &mut Vec<Shown>) -> Self {
+        let same = |other: &&Arc<Self>| other.paths.iter().any(|path| self.paths.contains(path));
+        let Some(before) = before.iter().find(same) else { return self };
+        self.polled = Arc::clone(&before.polled);
+        for (place, framing) in &mut self.framings {
+            if let Some(known) = before.framings.get(place) {
+                faces.push((Arc::clone(known), framing.face()));
+                *framing = Arc::clone(known);
+            }
+        }
+        self
     }
 
     /// The same, with scripts for pages.

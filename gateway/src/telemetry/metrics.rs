@@ -7,6 +7,7 @@ mod forwarding;
 mod held;
 mod history;
 mod presence;
+mod reloads;
 mod retained;
 mod sessions;
 mod tickets;
@@ -15,9 +16,13 @@ mod webhooks;
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use arc_swap::ArcSwap;
 use broker_backends::BusStats;
 use broker_core::ports::GapReason;
 use broker_protocol::ws::deflate::Compressed;
@@ -31,6 +36,7 @@ use forwarding::ForwardingMetrics;
 use held::HeldMetrics;
 use history::HistoryMetrics;
 pub(crate) use presence::PresenceMetrics;
+use reloads::ReloadMetrics;
 pub(crate) use retained::Load;
 use retained::RetainedMetrics;
 use sessions::SessionMetrics;
@@ -52,7 +58,7 @@ const OTHER: &str = "other";
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    namespaces: BTreeSet<String>,
+    namespaces: ArcSwap<BTreeSet<String>>,
     pub(crate) connections: IntGauge,
     connections_opened: IntCounterVec,
     connections_closed: IntCounterVec,
@@ -81,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) presence: PresenceMetrics,
     pub(crate) retained: RetainedMetrics,
     pub(crate) draining: IntGauge,
+    pub(crate) reloads: ReloadMetrics,
     http_requests: IntCounterVec,
     bus: BusMetrics,
 }
@@ -156,7 +163,8 @@ impl Metrics {
                 &["status"],
             )?,
             bus: BusMetrics::new(&make)?,
-            namespaces: namespaces.into_iter().collect(),
+            namespaces: ArcSwap::from_pointee(namespaces.into_iter().collect()),
+            reloads: ReloadMetrics::new(&make)?,
             registry,
         };
         make.note("counter", "trace_spans_total", SPANS_HELP, &["result"]);
@@ -172,6 +180,11 @@ impl Metrics {
         for reason in GapReason::ALL {
             self.gaps.with_label_values(&[reason.as_str()]);
         }
+    }
+
+    /// Replaces the namespaces that may be a label.
+    pub(crate) fn know(&self, namespaces: impl IntoIterator<Item = String>) {
+        self.namespaces.store(Arc::new(namespaces.into_iter().collect()));
     }
 
     /// Adds what the tracer counts by itself.
@@ -193,7 +206,7 @@ impl Metrics {
     }
 
     pub(crate) fn delivered(&self, namespace: &str, messages: u64, bytes: u64) {
-        let namespace = if self.namespaces.contains(namespace) { namespace } else { OTHER };
+        let namespace = if self.namespaces.load().contains(namespace) { namespace } else { OTHER };
         self.messages_out.with_label_values(&["live", namespace]).inc_by(messages);
         self.bytes_out.inc_by(bytes);
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::support::{Cluster, PUBLISH_KEY, lease, publish_request};
 use crate::{
     api::{
-        Deps, Turns,
+        Deps,
         inbox::{Request, respond, serve},
         router,
     },
@@ -121,7 +121,7 @@ async fn the_embedded_bus_carries_messages_and_questions() {
         sessions: backends.sessions,
         log: backends.log,
         queue: backends.queue,
-        turns: Turns::default(),
+        turns: Arc::default(),
         rules: Arc::clone(&cluster.deps.rules),
         authenticator: cluster.deps.authenticator.clone(),
         public_url: cluster.deps.public_url.clone(),
@@ -130,7 +130,7 @@ async fn the_embedded_bus_carries_messages_and_questions() {
         node: cluster.deps.node.clone(),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(backends.inbox, Arc::clone(&deps)));
+    tasks.spawn(serve(backends.inbox, Arc::new(Arc::clone(&deps).into())));
     let cluster = Cluster { router: router(Arc::clone(&deps)), ..cluster };
     let channels = cluster.get("/v1/channels").await.ok();
     assert_eq!(channels, json!({"channels": [], "partial": false}));

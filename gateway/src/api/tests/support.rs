@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 
 use super::fakes::{NoSocket, TestBus, TestLog, TestStore};
 use crate::{
-    api::{Deps, Turns, router},
+    api::{Deps, router},
     asks::Asks,
     auth::{Authenticator, mint::mint},
     config::{Algorithm, ApiKeyEntry, Auth, Config, Key, Scope, Secret, secret::KeyHash},
@@ -68,7 +68,7 @@ impl Cluster {
             sessions: Arc::<TestStore>::clone(&store),
             log: Arc::<TestLog>::clone(&log),
             queue: None,
-            turns: Turns::default(),
+            turns: Arc::default(),
             hub: hub(&bus),
             asks: Arc::new(Asks::new(Arc::new(Metrics::new([]).unwrap()))),
             rules: Arc::new(rules),
@@ -237,7 +237,7 @@ fn auth() -> Auth {
 
 fn authenticator(store: &Arc<TestStore>) -> Authenticator {
     let (store, metrics) = (Arc::<TestStore>::clone(store), Arc::new(Metrics::new([]).unwrap()));
-    Authenticator::new(&auth(), store, metrics).unwrap()
+    Authenticator::new(&auth(), store, metrics, None).unwrap()
 }
 
 fn signing_key() -> Key {

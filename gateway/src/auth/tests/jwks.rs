@@ -97,6 +97,20 @@ async fn keys_are_fetched_when_first_needed_and_then_at_hand() {
 }
 
 #[tokio::test]
+async fn keys_that_were_fetched_stay_after_a_reload() {
+    let issuer = Issuer::start().await;
+    let key = SigningKey::new("a");
+    issuer.publish(&[&key]);
+    let before = issuer.verifier(LONG);
+    assert!(before.verify(&key.token()).await.is_ok());
+    issuer.fail();
+    let after = issuer.verifier(2 * LONG).after(&before);
+    assert!(after.verify_now(&key.token()).unwrap().is_ok());
+    let other = Issuer::start().await.verifier(LONG).after(&before);
+    assert!(other.verify_now(&key.token()).is_none(), "of another issuer");
+}
+
+#[tokio::test]
 async fn a_flood_of_unknown_key_ids_costs_one_fetch() {
     let issuer = Issuer::start().await;
     let (known, unknown) = (SigningKey::new("a"), SigningKey::new("b"));

@@ -34,13 +34,17 @@ pub(crate) type RawNamespaces = BTreeMap<String, RawRules>;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawRules {
     /// Who may subscribe to channels.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) subscribe: Vec<Text<Term>>,
     /// Who may subscribe to patterns, such as `venue:*`.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) wildcard: Vec<Text<Term>>,
     /// Who may publish over a client connection. Services with an API key or on the bus always
     /// may.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) publish: Vec<Text<Term>>,
     /// Who may send requests to services.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) request: Vec<Text<Term>>,
     /// The messages that are kept of each channel, for those who come later or come back; without
     /// this table, none are. In a cluster they are in a JetStream stream of the namespace, else in
@@ -56,6 +60,7 @@ pub(crate) struct RawRules {
     /// and `unsubscribe`. In `[namespaces.user]`, it tells who is online.
     pub(crate) presence: bool,
     /// Who may see who is in a channel; without it, those who may subscribe.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) members: Option<Vec<Text<Term>>>,
 }
 

@@ -48,21 +48,25 @@ pub(crate) struct Http {
     /// whose answers name the URL to connect to (`ws_url`). Without it, the host that the request
     /// for it was sent to counts, and whether the listeners speak TLS: so name it where a proxy
     /// ends TLS, and where services reach the gateway by another name.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("x-reloadable" = true))]
     pub(crate) public_url: Option<Text<WebUrl>>,
     /// Paths of the public listeners on which the native WebSocket protocol is spoken.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) paths: Vec<String>,
     /// Web origins whose pages may connect, each as `scheme://host` or `scheme://host:port`,
     /// compared exactly. Empty: only pages of the same host as the gateway. `"*"`: all of them;
     /// then only the token protects users. Clients that are no browsers send no origin and are
     /// not affected. Also: environment variable `ALLOWED_ORIGINS`, with commas.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) allowed_origins: AllowedOrigins,
     /// Whether the token may also come in the URL, as `?token=`. URLs end up in the logs of
     /// proxies: leave it off where clients can send `connect`, a header or a subprotocol.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) query_token: bool,
     /// Whether the HTTP API `/v1` is also served on the public listeners. It needs an API key or
     /// an authorised token there too. What clients without WebSocket use, such as `/v1/sse`, is
     /// served in any case.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) public_api: bool,
     /// Longest time from the opening of a TCP connection to the end of its request headers.
     #[serde(with = "text::duration")]
@@ -74,11 +78,14 @@ pub(crate) struct Http {
     pub(crate) max_header_bytes: usize,
     /// Most connections at once; further ones are answered with 503. 0: as many as the limit of
     /// open files allows.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) max_connections: usize,
     /// PEM file with the certificate chain of the public listeners. Give both it and `tls_key`,
     /// or neither: then the listeners speak plain HTTP, for a proxy in front that ends TLS.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) tls_cert: Option<PathBuf>,
     /// PEM file with the private key that belongs to `tls_cert`.
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) tls_key: Option<PathBuf>,
 }
 

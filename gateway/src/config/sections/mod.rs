@@ -10,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod process;
+pub(crate) mod reload;
 pub(crate) mod session;
 pub(crate) mod socketio;
 pub(crate) mod tickets;
@@ -26,11 +27,15 @@ pub(crate) struct Raw {
     pub(crate) http: http::Http,
     pub(crate) websocket: websocket::WebSocket,
     pub(crate) socketio: socketio::SocketIo,
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) auth: auth::RawAuth,
     pub(crate) namespaces: access::RawNamespaces,
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) connect: access::RawConnect,
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) webhooks: webhooks::RawWebhooks,
     pub(crate) history: history::HistoryStorage,
+    #[schemars(extend("x-reloadable" = true))]
     pub(crate) limits: limits::Limits,
     pub(crate) heartbeat: limits::Heartbeat,
     pub(crate) nats: cluster::RawNats,
@@ -38,6 +43,7 @@ pub(crate) struct Raw {
     pub(crate) presence: cluster::Presence,
     pub(crate) session: session::Session,
     pub(crate) drain: limits::Drain,
+    pub(crate) reload: reload::Reload,
     pub(crate) telemetry: process::Telemetry,
     pub(crate) testing: process::Testing,
 }

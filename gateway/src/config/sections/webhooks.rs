@@ -84,7 +84,7 @@ impl FromStr for Address {
 }
 
 /// A service that is asked over HTTP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Webhook {
     /// Its name in logs and metrics.
     pub(crate) name: String,

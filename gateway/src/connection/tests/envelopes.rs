@@ -29,7 +29,7 @@ async fn come_to(face: &str, anonymous: bool) -> (Arc<Deps>, FakeSocket, JoinHan
     let deps = Arc::new(Deps { rules: Arc::new(rules), ..(*deps).clone() });
     let profile = Profile::parse(PROFILE, "test.toml").unwrap();
     let face = Arc::clone(&profile.faces[face]);
-    let framing = Arc::new(Framing { form: Form::Envelope, face, echo: false });
+    let framing = Arc::new(Framing { form: Form::Envelope, face: face.into(), echo: false });
     let socket = FakeSocket::wide();
     let mut connection = Connection::with_face(
         Arc::clone(&deps),

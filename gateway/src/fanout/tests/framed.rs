@@ -17,7 +17,7 @@ data = { venue = "{{ id }}", data = "{{ data.open }}" }
 
 fn framing(form: Form) -> Arc<Framing> {
     let profile = Profile::parse(PROFILE, "test.toml").unwrap();
-    Arc::new(Framing { form, face: Arc::clone(&profile.faces["push"]), echo: false })
+    Arc::new(Framing { form, face: Arc::clone(&profile.faces["push"]).into(), echo: false })
 }
 
 fn client(fanout: &Fanout, id: u128, framing: &Arc<Framing>) -> Client {
