@@ -68,7 +68,7 @@ def test_figures_are_true(busy):
     families = scrape(busy)
     assert value(families, "fanfare_connections") == 0
     assert value(families, "fanfare_connections_opened_total", transport="websocket") == 61
-    assert value(families, "fanfare_messages_out_total", namespace="chat") == 60
+    assert value(families, "fanfare_messages_out_total", channel_namespace="chat") == 60
     assert value(families, "fanfare_errors_total", code="unknown_namespace") == 60
     assert value(families, "fanfare_commands_total", command="publish") == 60
     assert value(families, "fanfare_delivery_latency_seconds_count") >= 60

@@ -281,7 +281,7 @@ def test_more_than_a_gateway_keeps_is_refused_as_a_whole(start_gateway, connect,
     put(gateway, screens, e=2)
     assert [it.expect("message")["data"] for it in (client, other)] == [2, 2]
     assert 'snapshots_refused_total{reason="bounds"} 2' in metrics(gateway)
-    assert 'retained_channels{namespace="screen"} 0' in metrics(gateway)
+    assert 'retained_channels{channel_namespace="screen"} 0' in metrics(gateway)
 
 
 def metrics(gateway):

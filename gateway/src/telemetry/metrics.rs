@@ -9,6 +9,7 @@ mod history;
 mod presence;
 mod reloads;
 mod retained;
+mod runtime;
 mod sessions;
 mod tickets;
 mod webhooks;
@@ -39,6 +40,7 @@ pub(crate) use presence::PresenceMetrics;
 use reloads::ReloadMetrics;
 pub(crate) use retained::Load;
 use retained::RetainedMetrics;
+use runtime::RuntimeMetrics;
 use sessions::SessionMetrics;
 use tickets::TicketMetrics;
 pub(crate) use webhooks::Asked;
@@ -51,6 +53,8 @@ const LATENCY_BUCKETS: [f64; 13] =
 const SPANS_HELP: &str = "Spans of traces, by what became of them: exported, failed, dropped. Where traces are exported.";
 /// Why deliveries do not happen; the values of a label.
 const DROP_REASONS: [&str; 4] = ["expired", "queue_full", "connection_lost", "unwanted"];
+/// What becomes of attempts to connect, but for what only odd clients do; the values of a label.
+const HANDSHAKES: [&str; 4] = ["ok", "failed", "draining", "overloaded"];
 /// Label for namespaces that are not declared.
 const OTHER: &str = "other";
 
@@ -68,6 +72,7 @@ pub(crate) struct Metrics {
     pub(crate) client_requests: IntCounterVec,
     pub(crate) errors: IntCounterVec,
     held: HeldMetrics,
+    runtime: RuntimeMetrics,
     messages_out: IntCounterVec,
     bytes_out: IntCounter,
     pub(crate) compression: CompressionMetrics,
@@ -123,10 +128,11 @@ impl Metrics {
             client_requests: make.counters("client_requests_total", ASKS_HELP, &["outcome"])?,
             errors: make.counters("errors_total", "Errors told to clients, by code.", &["code"])?,
             held: HeldMetrics::new(&make)?,
+            runtime: RuntimeMetrics::new(&make)?,
             messages_out: make.counters(
                 "messages_out_total",
                 "Messages handed to connections, by how they came (live) and namespace.",
-                &["path", "namespace"],
+                &["path", "channel_namespace"],
             )?,
             bytes_out: make.counter("message_bytes_out_total", "Bytes of message frames handed to connections.")?,
             compression: CompressionMetrics::new(&make)?,
@@ -176,6 +182,9 @@ impl Metrics {
     fn show_reasons(&self) {
         for reason in DROP_REASONS {
             self.messages_dropped.with_label_values(&[reason]);
+        }
+        for result in HANDSHAKES {
+            self.handshakes.with_label_values(&[result]);
         }
         for reason in GapReason::ALL {
             self.gaps.with_label_values(&[reason.as_str()]);
@@ -255,6 +264,7 @@ impl Metrics {
         self.bus.take(bus);
         self.retained.take(hub.retained());
         self.held.take(hub);
+        self.runtime.take();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -448,8 +458,8 @@ const PAGE_HEAD: &str = "# Metrics
 `GET /metrics` on the admin address, in Prometheus's text format; beside these, the `process_*` metrics that \
 Prometheus users know. This page is checked against the code: `UPDATE_DOCS=1 cargo test -p gateway metrics` writes it.
 
-Labels come from closed sets. `namespace` is a declared namespace, `user`, `role`, or `other`; no user, channel, event \
-or address is ever a label, and a gateway exports at most 500 series.
+Labels come from closed sets. `channel_namespace` is a declared namespace, `user`, `role`, or `other` (`namespace` alone is \
+Kubernetes' label, and a target's labels win); no user, channel, event or address is ever a label, and a gateway exports at most 500 series.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|

@@ -59,7 +59,7 @@ impl HistoryMetrics {
             )?,
             queue_rewinds: make.counter(
                 "queue_rewinds_total",
-                "Times that the offline queues were told anew, because Redis had lost what it knew.",
+                "Times that the offline queues were told anew, because Redis had lost what it knew, or may have: also when a gateway starts.",
             )?,
         };
         for result in RESULTS {

@@ -39,12 +39,12 @@ impl RetainedMetrics {
             channels: make.gauges(
                 "retained_channels",
                 "Channels of retained namespaces whose newest message this gateway has at hand; 0 where there are more than it may keep.",
-                &["namespace"],
+                &["channel_namespace"],
             )?,
             bytes: make.gauges(
                 "retained_bytes",
                 "What these messages take.",
-                &["namespace"],
+                &["channel_namespace"],
             )?,
             loads: make.counters(
                 "retained_loads_total",
