@@ -1,4 +1,7 @@
-use std::future::{pending, ready};
+use std::{
+    future::{pending, ready},
+    pin::pin,
+};
 
 use broker_core::{
     Epoch, Offset,
@@ -58,4 +61,29 @@ async fn a_feed_keeps_nothing_for_a_window_that_could_not_be_read() {
         let kept = format!("{:?}", feed.lock());
         assert!(kept.contains("recording: None"), "{kept}");
     }
+}
+
+#[tokio::test]
+async fn who_has_seen_more_is_not_content_with_a_look_from_before() {
+    let history = History { size: 10, ttl: Duration::from_secs(60) };
+    let histories = [("venue".parse().unwrap(), history.clone())].into();
+    let feeds = Feeds::new(Arc::new(AwayLog { answers: true }), histories);
+    let channel: ChannelName = "venue:1".parse().unwrap();
+    let feed = feeds.open(&channel, &Arc::new(history));
+    let see = |top: &Top| {
+        feed.lock().caught_up(clock::now().instant, &feed.history, top, Vec::new());
+        feed.note_caught_up();
+    };
+    see(&EMPTY);
+    // A look at the log is under way, and has its answer, when a message is stored.
+    assert!(feed.lock().check());
+    let position = Position { offset: Offset(1), ..EMPTY.position() };
+    let since = Since { position: Some(position), ..Since::default() };
+    let mut prepared = pin!(feeds.prepare(&channel, Wanted::Since(&since)));
+    assert!(prepared.as_mut().now_or_never().is_none());
+    see(&EMPTY);
+    assert!(prepared.as_mut().now_or_never().is_none(), "its answer is too old");
+    see(&Top { newest: Some(position), end: position.offset, ..EMPTY });
+    assert!(matches!(prepared.as_mut().now_or_never(), Some(Ok(()))));
+    assert_eq!(feed.lock().need(Wanted::Since(&since)), Need::Nothing);
 }
