@@ -19,6 +19,8 @@ pub(crate) enum Shape {
     Fanout { publishers: usize },
     /// Each subscriber has its channel. So many other connections publish, or none: each to its own.
     Pairs { publishers: usize },
+    /// The subscribers are spread over so many channels, to which somebody else publishes.
+    Spread { channels: usize },
     /// Nobody publishes.
     Silent,
 }
@@ -277,6 +279,7 @@ fn channels(shape: Shape, common: &Common) -> Vec<Channel> {
     let numbered = |number: u32| Channel { number, name: format!("{}-{number}", common.channel) };
     match shape {
         Shape::Pairs { .. } => (0..common.connections as u32).map(numbered).collect(),
+        Shape::Spread { channels } => (0..channels as u32).map(numbered).collect(),
         Shape::Fanout { .. } | Shape::Silent => {
             vec![Channel { number: 0, name: common.channel.clone() }]
         }
@@ -286,17 +289,20 @@ fn channels(shape: Shape, common: &Common) -> Vec<Channel> {
 fn slots(shape: Shape, settings: &Settings, channels: &[Channel]) -> Vec<Slot> {
     let client = |number: usize, channel: Option<Channel>| {
         let user = format!("load-{number}");
-        Client { token: settings.tokens.of(&user), user, channel, position: None }
+        Client { token: settings.tokens.of(&user), user, channel, ..Client::default() }
     };
     let subscribers = settings.common.connections;
     let (publishers, streams) = match shape {
         Shape::Fanout { publishers } => (publishers, publishers),
         Shape::Pairs { publishers } => (publishers, 1),
+        Shape::Spread { .. } => (0, 1),
         Shape::Silent => (0, 0),
     };
     let subscriber = |number: usize| {
         let (first, channel) = match shape {
-            Shape::Pairs { .. } => (number, &channels[number]),
+            Shape::Pairs { .. } | Shape::Spread { .. } => {
+                (number % channels.len(), &channels[number % channels.len()])
+            }
             Shape::Fanout { .. } | Shape::Silent => (0, &channels[0]),
         };
         let client = client(number, Some(channel.clone()));
@@ -320,6 +326,9 @@ fn streams(shape: Shape, subscribers: usize) -> Vec<Stream> {
         Shape::Pairs { publishers } => (0..subscribers)
             .map(|it| Stream::new(it as u32, subscribers + it % publishers))
             .collect(),
+        Shape::Spread { channels } => {
+            (0..channels).map(|it| Stream::new(it as u32, usize::MAX)).collect()
+        }
         Shape::Silent => Vec::new(),
     }
 }

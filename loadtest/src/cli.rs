@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Churn(ChurnArguments),
     /// A fixed rate; a gateway dies, and everybody comes back to the others.
     Storm(StormArguments),
+    /// A fixed rate while somebody replaces the gateways, and everybody comes back and recovers.
+    Rollout(RolloutArguments),
     /// All connections go, messages are published, and all come back at once for what they missed.
     Recover(RecoverArguments),
     /// A fixed rate from the first --url to subscribers on the others, and through one gateway.
@@ -195,6 +197,27 @@ pub(crate) struct StormArguments {
     /// When to kill, in seconds after the measurement began.
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) kill_after: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Messages per second, over all channels.
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// Channels, each with its share of the connections.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub(crate) channels: usize,
+    /// How many connections speak Socket.IO: a number, or a share such as 50%.
+    #[arg(long, default_value = "50%")]
+    pub(crate) socketio: Share,
+    /// Where the first --url serves Socket.IO.
+    #[arg(long, default_value = "/socket.io/", value_name = "PATH")]
+    pub(crate) socketio_path: String,
+    /// A file with an API key that may publish.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: PathBuf,
 }
 
 #[derive(Debug, Args)]

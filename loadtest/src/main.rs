@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Churn(arguments) => workload::churn(arguments).and_then(Finished::conclude),
         Command::Recover(arguments) => workload::recover(arguments).and_then(Finished::conclude),
         Command::Storm(arguments) => workload::storm(arguments).and_then(Finished::conclude),
+        Command::Rollout(arguments) => workload::rollout(arguments).and_then(Finished::conclude),
         Command::Cluster(arguments) => workload::cluster(arguments).and_then(Finished::conclude),
         Command::Floor(arguments) => floor::serve(&arguments),
     };

@@ -97,6 +97,7 @@ fn check(common: &Common) -> Result<(), Failure> {
 fn target(name: &str, channels: &[Channel]) -> Result<Target, Failure> {
     match name {
         "fanfare" => Ok(Target::Fanfare(Fanfare::new(channels)?)),
+        "fanfare-socketio" => Ok(Target::SocketIo),
         "floor" => Ok(Target::Floor),
         _ => {
             let is_path = name.contains('/') || Path::new(name).extension().is_some();
@@ -138,7 +139,7 @@ fn endpoint(text: &str) -> Result<Endpoint, Failure> {
     let address = addresses.next().ok_or_else(|| wrong("the host has no address"))?;
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("{}{query}", url.path());
-    Ok(Endpoint { address, host: format!("{host}:{port}"), path })
+    Ok(Endpoint { address, host: format!("{host}:{port}"), path, target: 0 })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) struct Endpoint {
     /// The host and port as they go into the handshake.
     pub(crate) host: String,
     pub(crate) path: String,
+    /// Which of the fleet's protocols is spoken there.
+    pub(crate) target: usize,
 }
 
 /// The nonce only proves that the server speaks WebSocket, so one will do.

@@ -5,7 +5,6 @@ use std::{
     mem,
 };
 
-use broker_core::Position;
 use broker_protocol::ws::{Opcode, frame::client_frame};
 use bytes::{Buf as _, BytesMut};
 use mio::net::TcpStream;
@@ -35,8 +34,29 @@ pub(super) struct World<'a> {
     pub(super) refusals: &'a mut Refusals,
     pub(super) inflater: &'a mut Inflater,
     pub(super) now: u64,
-    /// Where a subscription has started, and whether nothing is missing before.
-    pub(super) started: Option<(Position, Option<bool>)>,
+    /// Whether clients keep account of where they stand.
+    pub(super) recovers: bool,
+    pub(super) learned: Learned,
+}
+
+/// What the server told a client of itself.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    session: Option<String>,
+    place: Option<String>,
+    after: Option<u64>,
+    /// Whether it goes on where it was, if it came back.
+    pub(super) recovered: Option<bool>,
+}
+
+impl Learned {
+    /// Has the client know it.
+    pub(super) fn teach(self, client: &mut Client) {
+        let Self { session, place, after, recovered: _ } = self;
+        client.session = session.or_else(|| client.session.take());
+        client.place = place.or_else(|| client.place.take());
+        client.after = after.or(client.after);
+    }
 }
 
 /// What the server refused after the connections were up.
@@ -319,6 +339,11 @@ impl Session {
         if recorder.take(message, tallies, streams, *now) == 0 {
             return self.understand(message, client, world);
         }
+        if world.recovers
+            && let Some(place) = target.place(message)
+        {
+            world.learned.place = Some(place.to_owned());
+        }
         if let Some(answer) = target.answer_beside_messages(message, client) {
             self.put(target.opcode(), &answer);
         }
@@ -349,12 +374,24 @@ impl Session {
                 }
             }
             (Meaning::Subscribed, Stage::Subscribing) => self.stage = Stage::Live,
-            (Meaning::SubscribedAt(position, recovered), Stage::Subscribing) => {
+            (Meaning::SubscribedAt(place, recovered), Stage::Subscribing) => {
                 self.stage = Stage::Live;
-                world.started = Some((position, recovered));
+                world.learned.place = Some(place);
+                world.learned.recovered = recovered;
             }
+            (Meaning::ConnectedAs(session, recovered), Stage::Greeting) => {
+                world.learned.session = Some(session);
+                world.learned.recovered = recovered;
+                if recovered == Some(true) {
+                    self.stage = Stage::Live;
+                } else {
+                    self.connected(client, world.target);
+                }
+            }
+            (Meaning::ComeBack(after), _) => world.learned.after = Some(after),
             (
                 Meaning::Connected
+                | Meaning::ConnectedAs(..)
                 | Meaning::Subscribed
                 | Meaning::SubscribedAt(..)
                 | Meaning::Other,

@@ -27,7 +27,7 @@ pub(crate) use pump::{Pace, Until};
 pub(crate) use recorder::{Recorder, Stream, Tallies, latencies};
 
 use inflate::Inflater;
-use link::{Link, World};
+use link::{Learned, Link, World};
 use timer::Timer;
 
 /// One read takes at most this much. Large enough that a burst is one call, small enough to stay in the cache.
@@ -91,12 +91,14 @@ pub(crate) struct Fleet {
     pub(crate) recovers: bool,
     /// Subscriptions that the server said to have recovered.
     pub(crate) recovered: usize,
+    /// Connections to which it said that something may be missing, each time.
+    pub(crate) unrecovered: Vec<usize>,
     poll: Poll,
     events: Events,
     timer: Timer,
     buffer: Box<[u8]>,
     inflater: Inflater,
-    target: Target,
+    targets: Vec<Target>,
     channels: Vec<Channel>,
     endpoints: Vec<Endpoint>,
     sources: u32,
@@ -137,12 +139,13 @@ impl Fleet {
             opening: 0,
             recovers: false,
             recovered: 0,
+            unrecovered: Vec::new(),
             poll,
             events: Events::with_capacity(EVENTS),
             timer,
             buffer: vec![0; BUFFER].into(),
             inflater: Inflater::new(),
-            target: plan.target,
+            targets: vec![plan.target],
             channels: plan.channels,
             endpoints: plan.endpoints,
             sources: plan.sources,
@@ -151,6 +154,13 @@ impl Fleet {
             payload: vec![b'x'; plan.payload],
             scratch: Vec::new(),
         })
+    }
+
+    /// Makes known an endpoint where another protocol is spoken.
+    pub(crate) fn add_endpoint(&mut self, endpoint: Endpoint, target: Target) -> usize {
+        self.endpoints.push(Endpoint { target: self.targets.len(), ..endpoint });
+        self.targets.push(target);
+        self.endpoints.len() - 1
     }
 
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
@@ -187,7 +197,7 @@ impl Fleet {
         let Some(connection) = link else { return };
         let was_live = connection.is_live();
         let mut world = World {
-            target: &self.target,
+            target: &self.targets[self.endpoints[*endpoint].target],
             endpoint: &self.endpoints[*endpoint],
             offers_deflate: self.offers_deflate,
             recorder: &mut self.recorder,
@@ -195,7 +205,8 @@ impl Fleet {
             refusals: &mut self.refusals,
             inflater: &mut self.inflater,
             now: self.clock.now(),
-            started: None,
+            recovers: self.recovers,
+            learned: Learned::default(),
         };
         let mut outcome = Ok(0);
         if may_write {
@@ -205,10 +216,10 @@ impl Fleet {
             outcome = connection.readable(&mut self.buffer, client, tallies, &mut world);
         }
         let is_live = connection.is_live();
-        if let Some((position, recovered)) = world.started {
-            client.position = Some(position);
-            self.recovered += usize::from(recovered == Some(true));
-        }
+        let learned = world.learned;
+        self.recovered += usize::from(learned.recovered == Some(true));
+        self.unrecovered.extend((learned.recovered == Some(false)).then_some(index));
+        learned.teach(client);
         match outcome {
             Ok(length) => self.bytes_received += length as u64,
             Err(end) => return self.ended(index, end),
@@ -295,20 +306,33 @@ impl Fleet {
 
     /// Adds the next message of a stream to its publisher's output; [`Self::flush`] sends it.
     fn publish(&mut self, number: usize, at: u64, audience: u64) -> Result<(), Failure> {
+        self.stamp(number, at);
+        let stream = &mut self.streams[number];
+        stream.expected += audience;
+        let Slot { client, endpoint, link, .. } = &mut self.slots[stream.publisher];
+        let link = link.as_mut().filter(|link| link.is_live()).ok_or_else(publisher_gone)?;
+        let channel = &self.channels[stream.channel as usize];
+        let target = &self.targets[self.endpoints[*endpoint].target];
+        link.publish(&mut self.scratch, target, (client, channel), &self.payload);
+        if link.unsent() > MAX_UNSENT {
+            return Err(Failure::Server("the server does not take what is published".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The next message of a stream, for somebody else to publish: subscribers are owed it from now on.
+    pub(crate) fn stamp(&mut self, number: usize, at: u64) -> &[u8] {
         let stream = &mut self.streams[number];
         let stamp =
             Stamp { run: self.recorder.run(), stream: number as u32, sequence: stream.sent, at };
         stamp.write(&mut self.payload);
         stream.sent += 1;
-        stream.expected += audience;
-        let Slot { client, link, .. } = &mut self.slots[stream.publisher];
-        let link = link.as_mut().filter(|link| link.is_live()).ok_or_else(publisher_gone)?;
-        let channel = &self.channels[stream.channel as usize];
-        link.publish(&mut self.scratch, &self.target, (client, channel), &self.payload);
-        if link.unsent() > MAX_UNSENT {
-            return Err(Failure::Server("the server does not take what is published".to_owned()));
-        }
-        Ok(())
+        &self.payload
+    }
+
+    /// The channel that a stream is published to.
+    pub(crate) fn channel_of(&self, number: usize) -> &str {
+        &self.channels[self.streams[number].channel as usize].name
     }
 
     fn flush(&mut self, index: usize) {

@@ -61,7 +61,15 @@ pub(crate) struct Report {
     pub(crate) joined: Option<u64>,
     pub(crate) left: Option<u64>,
     pub(crate) disconnected: Option<u64>,
+    pub(crate) close_codes: Option<String>,
+    pub(crate) failed_attempts: Option<u64>,
     pub(crate) recovered: Option<usize>,
+    pub(crate) unrecovered: Option<usize>,
+    pub(crate) away_p50_seconds: Option<f64>,
+    pub(crate) away_max_seconds: Option<f64>,
+    pub(crate) ends_peak_per_second: Option<usize>,
+    pub(crate) handshakes_peak_per_second: Option<usize>,
+    pub(crate) publishes_repeated: Option<u64>,
     pub(crate) back_seconds: Option<f64>,
     pub(crate) back_p50_seconds: Option<f64>,
 }
@@ -111,9 +119,9 @@ pub(crate) struct Handshakes {
 
 impl Report {
     /// Whether nothing is wrong that the workload does not bring about itself.
-    pub(crate) const fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         let wrong = self.lost + self.duplicated + self.reordered + self.strays;
-        wrong + self.refused + self.closed == 0
+        wrong + self.refused + self.closed == 0 && self.unrecovered.unwrap_or(0) == 0
     }
 }
 

@@ -95,8 +95,25 @@ fn disturbances(table: &mut Table, it: &Report) {
     table.maybe("came and went", it.joined, |joined| {
         format!("{joined} and {}", it.left.unwrap_or(0))
     });
-    table.maybe("recovered", it.recovered, |count| count.to_string());
-    table.maybe("disconnected", it.disconnected, |count| count.to_string());
+    table.maybe("recovered", it.recovered, |count| {
+        let failed = it.unrecovered.map(|failed| format!(", {failed} not")).unwrap_or_default();
+        format!("{count}{failed}")
+    });
+    table.maybe("disconnected", it.disconnected, |count| {
+        let codes = it.close_codes.as_ref().map(|codes| format!(" (code:count {codes})"));
+        format!("{count}{}", codes.unwrap_or_default())
+    });
+    table.maybe("away", it.away_max_seconds, |longest| {
+        format!("at most {longest:.2} s, half {:.2} s", it.away_p50_seconds.unwrap_or(longest))
+    });
+    table.maybe("in any second", it.ends_peak_per_second, |ends| {
+        let handshakes = it.handshakes_peak_per_second.unwrap_or(0);
+        format!("at most {ends} ends and {handshakes} handshakes")
+    });
+    table.maybe("attempts in vain", it.failed_attempts, |connects| {
+        let publishes = it.publishes_repeated.unwrap_or(0);
+        format!("{connects} to connect, {publishes} to publish")
+    });
     table.maybe("all back after", it.back_seconds, |all| {
         format!("{all:.2} s, half after {:.2} s", it.back_p50_seconds.unwrap_or(all))
     });

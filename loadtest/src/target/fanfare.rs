@@ -74,7 +74,8 @@ fn name(channel: &Channel) -> Result<ChannelName, Failure> {
 pub(super) fn greeting(client: &Client) -> Vec<Payload> {
     let token = client.token.clone().map(Token::new);
     let age = Some(LONGEST_ABSENCE);
-    let since = client.position.map(|it| Since { position: Some(it), age, ..Since::default() });
+    let place = client.place.as_ref().and_then(|place| place.parse().ok());
+    let since = place.map(|it| Since { position: Some(it), age, ..Since::default() });
     let subscribe = client.channel.as_ref().and_then(|channel| name(channel).ok()).map(|channel| {
         Command::Subscribe { interest: Interest::Channel(channel), since: since.map(Box::new) }
     });
@@ -99,7 +100,7 @@ pub(super) fn read(frame: &[u8]) -> Meaning {
         Ok(ServerFrame::Subscribed {
             start: Some(Start { position: Some(position), recovered, .. }),
             ..
-        }) => Meaning::SubscribedAt(position, recovered),
+        }) => Meaning::SubscribedAt(position.to_string(), recovered),
         Ok(ServerFrame::Subscribed { .. }) => Meaning::Subscribed,
         Ok(ServerFrame::Error(error)) => {
             Meaning::Refused(format!("{}: {}", error.code, error.text))
@@ -108,9 +109,17 @@ pub(super) fn read(frame: &[u8]) -> Meaning {
         Ok(ServerFrame::Unsubscribed { .. }) => {
             Meaning::Refused("the server ended the subscription".to_owned())
         }
+        Ok(ServerFrame::Reconnect { after }) => Meaning::ComeBack(after.as_millis() as u64),
         Ok(_) => Meaning::Other,
         Err(error) => Meaning::Refused(format!("not fanfare.v1: {error}")),
     }
+}
+
+/// The position of a message. It comes before the data.
+pub(super) fn place(frame: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"\"position\":\"";
+    let rest = &frame[memchr::memmem::find(frame, NAME)? + NAME.len()..];
+    str::from_utf8(&rest[..memchr::memchr(b'"', rest)?]).ok()
 }
 
 #[cfg(test)]

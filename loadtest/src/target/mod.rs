@@ -1,10 +1,10 @@
 //! What is spoken to the server under test.
 
-use broker_core::Position;
 use broker_protocol::ws::Opcode;
 
 mod fanfare;
 mod floor;
+mod socketio;
 mod template;
 
 pub(crate) use fanfare::Fanfare;
@@ -17,8 +17,12 @@ pub(crate) struct Client {
     pub(crate) token: Option<String>,
     /// The channel to subscribe to; none if it only publishes.
     pub(crate) channel: Option<Channel>,
-    /// From where on it wants what it missed.
-    pub(crate) position: Option<Position>,
+    /// What the server knows it by when it comes back, where the protocol has such a thing.
+    pub(crate) session: Option<String>,
+    /// Where it stands in its channel, as the server says it: from there on it wants what it missed.
+    pub(crate) place: Option<String>,
+    /// After how many milliseconds the server wants it back.
+    pub(crate) after: Option<u64>,
 }
 
 /// A channel by name and by number.
@@ -46,10 +50,14 @@ pub(crate) struct Publication<'a> {
 pub(crate) enum Meaning {
     /// The connection stands.
     Connected,
+    /// The same, under a name to come back with; and whether it goes on, subscriptions and all, if it came back.
+    ConnectedAs(String, Option<bool>),
     /// The subscription is live.
     Subscribed,
     /// The same, in a channel with history: where it starts, and whether nothing is missing before.
-    SubscribedAt(Position, Option<bool>),
+    SubscribedAt(String, Option<bool>),
+    /// The connection is about to end; the client is wanted back after so many milliseconds.
+    ComeBack(u64),
     /// The server refuses something, or says that messages may be missing.
     Refused(String),
     /// To be answered by this.
@@ -70,6 +78,8 @@ pub(crate) enum Awaited {
 #[derive(Debug)]
 pub(crate) enum Target {
     Fanfare(Fanfare),
+    /// Fanfare's, to unmodified clients.
+    SocketIo,
     Floor,
     Template(Box<Template>),
 }
@@ -78,6 +88,7 @@ impl Target {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Fanfare(_) => "fanfare",
+            Self::SocketIo => "fanfare-socketio",
             Self::Floor => "floor",
             Self::Template(template) => &template.name,
         }
@@ -87,6 +98,7 @@ impl Target {
     pub(crate) fn default_url(&self) -> Option<&str> {
         match self {
             Self::Fanfare(_) => Some("ws://127.0.0.1:8080/ws"),
+            Self::SocketIo => Some("ws://127.0.0.1:8080/socket.io/?EIO=4&transport=websocket"),
             Self::Floor => None,
             Self::Template(template) => template.url.as_deref(),
         }
@@ -96,7 +108,7 @@ impl Target {
     pub(crate) const fn offers_deflate(&self) -> bool {
         match self {
             Self::Template(template) => template.compression,
-            Self::Fanfare(_) | Self::Floor => false,
+            Self::Fanfare(_) | Self::SocketIo | Self::Floor => false,
         }
     }
 
@@ -104,7 +116,7 @@ impl Target {
     pub(crate) const fn opcode(&self) -> Opcode {
         match self {
             Self::Template(template) if template.binary => Opcode::Binary,
-            Self::Fanfare(_) | Self::Floor | Self::Template(_) => Opcode::Text,
+            Self::Fanfare(_) | Self::SocketIo | Self::Floor | Self::Template(_) => Opcode::Text,
         }
     }
 
@@ -112,7 +124,7 @@ impl Target {
     pub(crate) fn path(&self, client: &Client, url_path: &str) -> String {
         match self {
             Self::Floor => floor::path(client),
-            Self::Fanfare(_) | Self::Template(_) => url_path.to_owned(),
+            Self::Fanfare(_) | Self::SocketIo | Self::Template(_) => url_path.to_owned(),
         }
     }
 
@@ -120,7 +132,7 @@ impl Target {
     pub(crate) fn headers(&self, client: &Client) -> String {
         match self {
             Self::Fanfare(_) => fanfare::HEADERS.to_owned(),
-            Self::Floor => String::new(),
+            Self::SocketIo | Self::Floor => String::new(),
             Self::Template(template) => template.headers(client),
         }
     }
@@ -129,7 +141,7 @@ impl Target {
     pub(crate) fn greeting(&self, client: &Client, number: &mut u64) -> Vec<Payload> {
         match self {
             Self::Fanfare(_) => fanfare::greeting(client),
-            Self::Floor => Vec::new(),
+            Self::SocketIo | Self::Floor => Vec::new(),
             Self::Template(template) => template.greeting(client, number),
         }
     }
@@ -137,7 +149,7 @@ impl Target {
     /// Whether [`Meaning::Connected`] will come.
     pub(crate) const fn says_connected(&self) -> bool {
         match self {
-            Self::Fanfare(_) => true,
+            Self::Fanfare(_) | Self::SocketIo => true,
             Self::Floor => false,
             Self::Template(template) => template.says_connected(),
         }
@@ -147,6 +159,7 @@ impl Target {
     pub(crate) fn subscription(&self, client: &Client, number: &mut u64) -> Option<Payload> {
         match self {
             Self::Fanfare(_) | Self::Floor => None,
+            Self::SocketIo => socketio::subscription(client),
             Self::Template(template) => template.subscription(client, number),
         }
     }
@@ -154,7 +167,7 @@ impl Target {
     /// Whether [`Meaning::Subscribed`] will come to who subscribes.
     pub(crate) const fn says_subscribed(&self) -> bool {
         match self {
-            Self::Fanfare(_) => true,
+            Self::Fanfare(_) | Self::SocketIo => true,
             Self::Floor => false,
             Self::Template(template) => template.says_subscribed(),
         }
@@ -165,6 +178,7 @@ impl Target {
         let Publication { channel, message, .. } = publication;
         match self {
             Self::Fanfare(fanfare) => fanfare.publish(out, channel, message),
+            Self::SocketIo => socketio::publish(out, channel, message),
             Self::Floor => floor::publish(out, channel, message),
             Self::Template(template) => template.publish(out, publication),
         }
@@ -174,6 +188,7 @@ impl Target {
     pub(crate) fn read(&self, frame: &[u8], client: &Client, awaited: Awaited) -> Meaning {
         match self {
             Self::Fanfare(_) => fanfare::read(frame),
+            Self::SocketIo => socketio::read(frame, client),
             Self::Floor => Meaning::Other,
             Self::Template(template) => template.read(frame, client, awaited),
         }
@@ -182,8 +197,17 @@ impl Target {
     /// An answer that is due to something in a frame that also holds messages.
     pub(crate) fn answer_beside_messages(&self, frame: &[u8], client: &Client) -> Option<Payload> {
         match self {
-            Self::Fanfare(_) | Self::Floor => None,
+            Self::Fanfare(_) | Self::SocketIo | Self::Floor => None,
             Self::Template(template) => template.answer(frame, client),
+        }
+    }
+
+    /// Where a client stands after a frame with a message, where the protocol says it.
+    pub(crate) fn place<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
+        match self {
+            Self::Fanfare(_) => fanfare::place(frame),
+            Self::SocketIo => socketio::place(frame),
+            Self::Floor | Self::Template(_) => None,
         }
     }
 }

@@ -152,7 +152,14 @@ const VARIABLES: [(&str, Variable); 6] = [
     ("{len}", Variable::Length),
 ];
 
-static NOBODY: Client = Client { user: String::new(), token: None, channel: None, position: None };
+static NOBODY: Client = Client {
+    user: String::new(),
+    token: None,
+    channel: None,
+    session: None,
+    place: None,
+    after: None,
+};
 
 struct Values<'a> {
     client: &'a Client,

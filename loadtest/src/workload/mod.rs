@@ -1,9 +1,11 @@
 //! The workloads. Each is a shape, a pace, and what it does to the connections meanwhile.
 
+mod backoff;
 mod churn;
 mod cluster;
 mod connect;
 mod recover;
+mod rollout;
 mod slow;
 mod storm;
 mod traffic;
@@ -12,6 +14,7 @@ pub(crate) use churn::churn;
 pub(crate) use cluster::cluster;
 pub(crate) use connect::connect;
 pub(crate) use recover::recover;
+pub(crate) use rollout::rollout;
 pub(crate) use slow::slow;
 pub(crate) use storm::storm;
 pub(crate) use traffic::{fanout, pairs};

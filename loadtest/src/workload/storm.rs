@@ -5,7 +5,7 @@ use std::{collections::HashMap, process::Command};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    bench::{Bench, Watcher, random},
+    bench::{Bench, Watcher},
     cli::{Kill, StormArguments},
     clock::{SECOND, nanoseconds, seconds},
     engine::{Fleet, Notice, Pace, Until},
@@ -13,11 +13,7 @@ use crate::{
     report::Finished,
 };
 
-/// The backoff that `docs/protocol.md` asks of clients: a random part of this, doubled by each attempt…
-const FIRST_DELAY: u64 = SECOND / 2;
-
-/// …up to this.
-const LONGEST_DELAY: u64 = 20 * SECOND;
+use super::backoff::Backoff;
 
 /// How long everybody has to be back, from the first end.
 const DEADLINE: u64 = 120 * SECOND;
@@ -40,7 +36,7 @@ pub(crate) fn storm(arguments: StormArguments) -> Result<Finished, Failure> {
         disconnected: 0,
         first_end: None,
         back: Vec::new(),
-        random: random() | 1,
+        backoff: Backoff::new(),
     };
     storm.measure(&mut bench, pace)?;
     storm.report(&mut bench)?;
@@ -62,7 +58,7 @@ struct Storm {
     first_end: Option<u64>,
     /// When each was back, from the first end on.
     back: Vec<u64>,
-    random: u64,
+    backoff: Backoff,
 }
 
 impl Storm {
@@ -121,8 +117,7 @@ impl Storm {
             self.first_end.get_or_insert(now);
             fleet.slots[slot].tallies.broke();
         }
-        let longest = FIRST_DELAY.saturating_mul(1 << attempts.min(20)).min(LONGEST_DELAY);
-        let dial_at = Some(now + self.random() % longest);
+        let dial_at = Some(now + self.backoff.native(attempts));
         self.away.insert(slot, Away { attempts, dial_at });
     }
 
@@ -135,14 +130,6 @@ impl Storm {
             }
         }
         Ok(())
-    }
-
-    /// Marsaglia's xorshift: enough to spread who comes back.
-    const fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
     }
 
     fn report(&mut self, bench: &mut Bench) -> Result<(), Failure> {

@@ -19,10 +19,10 @@ send = "{}"
 
 fn client() -> Client {
     Client {
-        position: None,
         user: "u1".to_owned(),
         token: Some("jwt".to_owned()),
         channel: Some(Channel { number: 0, name: "venue:1".to_owned() }),
+        ..Client::default()
     }
 }
 
