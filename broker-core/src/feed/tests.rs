@@ -459,7 +459,12 @@ fn an_unused_window_goes() {
     world.load_window();
     let since = Since { rewind: Some(Rewind::Messages(1)), ..Since::default() };
     assert_eq!(world.feed.need(Wanted::Since(&since)), Need::Nothing);
-    world.feed.tidy(world.now + Duration::from_secs(11));
+    // Not while somebody is about to make use of it.
+    let later = |seconds| world.now + Duration::from_secs(seconds);
+    world.feed.stay(later(9), &history(), Wanted::Since(&since));
+    world.feed.tidy(later(11));
+    assert_eq!(world.feed.need(Wanted::Since(&since)), Need::Nothing);
+    world.feed.tidy(later(20));
     assert_eq!(world.feed.need(Wanted::Since(&since)), Need::Window);
     let fingerprint = Some(Fingerprint::of(&"m1-1".parse().unwrap()));
     assert_eq!(world.feed.position().unwrap().fingerprint, fingerprint);

@@ -172,18 +172,20 @@ impl Feed {
         }
     }
 
-    /// Keeps what comes from now on, if that is all that is wanted, until [`Feed::replay`]:
-    /// otherwise who stands at the end would have missed it.
+    /// Until [`Feed::replay`], keeps the window for whoever wants something of the past; and what
+    /// comes from now on, if that is all that is wanted: otherwise who stands at the end would have
+    /// missed it.
     pub fn stay(&mut self, now: Instant, history: &History, wanted: Wanted<'_>) {
-        let Some(last) = self.last.filter(|last| wanted.position() == Some(*last)) else { return };
-        match &mut self.window {
-            Some(window) => window.used = now,
-            None => {
-                let (begins, size) = (Offset(last.offset.0 + 1), most_read(history) - 1);
-                let (after, messages) = (Some(last), VecDeque::new());
-                let window = Window { begins, after, messages, used: now, size, whole: true };
-                self.window = Some(Box::new(window));
-            }
+        if matches!(wanted, Wanted::Nothing) {
+            return;
+        }
+        if let Some(window) = &mut self.window {
+            window.used = now;
+        } else if let Some(last) = self.last.filter(|last| wanted.position() == Some(*last)) {
+            let (begins, size) = (Offset(last.offset.0 + 1), most_read(history) - 1);
+            let (after, messages) = (Some(last), VecDeque::new());
+            let window = Window { begins, after, messages, used: now, size, whole: true };
+            self.window = Some(Box::new(window));
         }
     }
 
