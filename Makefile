@@ -14,6 +14,7 @@ LOCKED := $(if $(CI),--locked)
 # the features of the dependencies, and so their compiled form, the same for both.
 ALL := --workspace --all-targets $(LOCKED)
 
+, := ,
 PARTS := tools fmt lint build charts unit e2e autobahn instructions
 
 .PHONY: help
@@ -81,6 +82,13 @@ e2e: build ## Drive the built gateway with other people's clients
 charts: build ## Render and check the chart, manifests, dashboards, alerts and image (UPDATE_GOLDEN=1 mends)
 	@scripts/tools.sh python helm promtool schemas
 	charts/tests/run.sh
+
+.PHONY: image
+image: ## Build the container image for amd64 and arm64, with SBOM (IMAGE=registry/name:tag PUSH=1)
+	mkdir -p target
+	docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --tag $(or $(IMAGE),fanfare:dev) \
+	  $(if $(PUSH),--push,--output type=oci$(,)dest=target/image.tar) .
 
 .PHONY: chaos
 chaos: build ## Break servers under traffic and check the contract (SECONDS=60 SEED=… FAULTS=a,b)
