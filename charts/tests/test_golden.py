@@ -1,6 +1,6 @@
 """What a change of the chart changes in clusters is seen in its diff, and can be upgraded to.
 
-`UPDATE_GOLDEN=1 make charts` writes golden/ anew. With each release of the chart, and only then,
+`UPDATE_GOLDEN=1 make charts` writes golden/ and k8s/ anew. With each release of the chart, and only then,
 `UPDATE_RELEASED=1` writes released.yaml: what the next release must leave as it is.
 """
 
