@@ -36,7 +36,7 @@ use crate::{
     clock,
     hub::{CANARY_NAMESPACE, Hub, Subscriber},
     outbox::{Outbox, Pushed},
-    telemetry::{Metrics, Tracing},
+    telemetry::{ActiveSpan, Metrics, Tracing},
 };
 use block::{Block, Compressor, Gap};
 pub(crate) use catch_up::run as catch_up;
@@ -103,6 +103,8 @@ struct Touched {
     alone: bool,
     /// The connections to be written to at the end.
     outboxes: Vec<Arc<Outbox>>,
+    /// Of the messages that are traced, until they are written, and how many get each.
+    spans: Vec<(ActiveSpan, u64)>,
     /// What of the batch somebody got.
     delivered: Vec<Range<usize>>,
     /// Bytes queued or written since they were last counted.
@@ -172,9 +174,7 @@ impl Fanout {
             total += delivered;
             at += run;
         }
-        for outbox in touched.outboxes.drain(..) {
-            outbox.flush();
-        }
+        touched.write();
         let now = clock::wall();
         for message in touched.delivered.drain(..).flat_map(|run| messages(&batch[run])) {
             self.metrics.delivery_latency(now.0.saturating_sub(message.time.0));
@@ -237,9 +237,7 @@ impl Fanout {
                 self.push(outbox, via, &frame, touched)
             };
         });
-        if let Some(span) = span {
-            span.delivered(delivered);
-        }
+        touched.spans.extend(span.map(|span| (span, delivered)));
         self.count(via, delivered, touched)
     }
 
@@ -305,9 +303,7 @@ impl Fanout {
                 self.count(&late.via, delivered, touched);
             }
         }
-        for outbox in touched.outboxes.drain(..) {
-            outbox.flush();
-        }
+        touched.write();
     }
 
     fn push<'a>(
@@ -436,6 +432,18 @@ impl Fanout {
                     tell(outbox);
                 }
             }),
+        }
+    }
+}
+
+impl Touched {
+    /// Writes what is queued, as far as the sockets take it.
+    fn write(&mut self) {
+        for outbox in self.outboxes.drain(..) {
+            outbox.flush();
+        }
+        for (span, connections) in self.spans.drain(..) {
+            span.delivered(connections);
         }
     }
 }

@@ -96,7 +96,7 @@ async fn compare(watched: &Watched, log: &dyn Log, fanout: &Fanout) -> Result<()
     for message in &missed {
         fanout.give_to_patterns(message, &mut touched);
     }
-    touched.outboxes.drain(..).for_each(|outbox| outbox.flush());
+    touched.write();
     watched.note(&values);
     Ok(())
 }

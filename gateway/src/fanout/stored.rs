@@ -71,9 +71,7 @@ impl Fanout {
         self.give_out(via, messages, &mut touched);
         // Nobody looks at these again.
         self.deliver_late(&mut touched, None);
-        for outbox in touched.outboxes.drain(..) {
-            outbox.flush();
-        }
+        touched.write();
     }
 
     pub(super) fn give_out(

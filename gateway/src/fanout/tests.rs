@@ -322,3 +322,4 @@ async fn those_who_read_compressed_get_the_same_and_it_is_compressed_once() {
 
 mod framed;
 mod stored;
+mod traced;

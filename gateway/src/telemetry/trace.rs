@@ -327,7 +327,7 @@ impl ActiveSpan {
         }
     }
 
-    /// Ends the span of a fan-out that put the message into this many queues.
+    /// Ends the span of a fan-out that gave the message to this many connections.
     pub(crate) fn delivered(mut self, connections: u64) {
         let connections = i64::try_from(connections).unwrap_or(i64::MAX);
         self.0.set_attribute(KeyValue::new("fanfare.fanout", connections));
