@@ -23,6 +23,7 @@ use broker_core::ports::{Bus, Log, OfflineQueue, Presence, Roster, Sessions};
 
 pub use arrivals::{BusEvents, Handled, Inbound};
 pub use inbox::{Inbox, Question, QuestionKind};
+pub use nats::ServiceLink;
 pub use options::{
     ClusterOptions, ConnectError, EmbeddedOptions, Histories, NatsAuth, NatsOptions, RedisOptions,
     RosterOptions, Storage, StreamOptions, TlsFiles,

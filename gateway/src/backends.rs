@@ -49,7 +49,8 @@ pub(crate) async fn open(config: &Config, node: &NodeId) -> Result<Backends, Con
     }
 }
 
-fn nats(config: &Nats, node: NodeId, workers: usize) -> NatsOptions {
+/// How to reach NATS.
+pub(crate) fn nats(config: &Nats, node: NodeId, workers: usize) -> NatsOptions {
     let auth = match (&config.credentials_file, &config.user, &config.password, &config.token) {
         (Some(file), ..) => NatsAuth::Credentials(file.clone()),
         (None, Some(name), Some(password), _) => {

@@ -118,7 +118,7 @@ pub(crate) async fn connect(
     })
 }
 
-async fn dial(options: &NatsOptions, link: &Link) -> Result<Client, ConnectError> {
+pub(super) async fn dial(options: &NatsOptions, link: &Link) -> Result<Client, ConnectError> {
     if options.urls.is_empty() {
         return Err(ConnectError::Option {
             option: "nats.url",
@@ -199,11 +199,11 @@ fn backoff() -> impl Fn(usize) -> Duration + Send + Sync + 'static {
     }
 }
 
-fn nats_error(error: impl std::fmt::Display) -> ConnectError {
+pub(super) fn nats_error(error: impl std::fmt::Display) -> ConnectError {
     ConnectError::Nats(error.to_string())
 }
 
-fn wrong_prefix(option: &'static str) -> ConnectError {
+pub(super) fn wrong_prefix(option: &'static str) -> ConnectError {
     ConnectError::Option {
         option,
         reason: "it must be tokens of A-Z a-z 0-9 _ and -, joined by dots".into(),

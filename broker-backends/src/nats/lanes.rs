@@ -71,7 +71,7 @@ struct Publish {
 
 /// JetStream's answer to a publish.
 #[derive(Debug, Deserialize)]
-struct Ack {
+pub(super) struct Ack {
     #[serde(default)]
     seq: u64,
     #[serde(default)]
@@ -198,12 +198,7 @@ impl Lanes {
             self.streams.doubt();
             return Err(PublishError::Unavailable);
         }
-        let ack: Result<Ack, _> = serde_json::from_slice(&answer.payload);
-        match ack {
-            Ok(Ack { error: Some(refusal), .. }) => Err(refused(&stream.name, &refusal)),
-            Ok(ack) if ack.seq > 0 => Ok(ack),
-            Ok(_) | Err(_) => Err(PublishError::Unknown),
-        }
+        read_ack(&stream.name, &answer.payload)
     }
 
     /// Where it is stored. When it was published, an offset was `given` in the epoch `before`: if
@@ -227,6 +222,15 @@ impl Lanes {
         let fingerprint = Some(Fingerprint::of(id));
         let position = Some(Position { epoch, offset, fingerprint });
         Ok(Accepted { position, duplicate: ack.duplicate })
+    }
+}
+
+/// What JetStream says of a message for a stream.
+pub(super) fn read_ack(stream: &str, answer: &[u8]) -> Result<Ack, PublishError> {
+    match serde_json::from_slice(answer) {
+        Ok(Ack { error: Some(refusal), .. }) => Err(refused(stream, &refusal)),
+        Ok(ack) if ack.seq > 0 => Ok(ack),
+        Ok(_) | Err(_) => Err(PublishError::Unknown),
     }
 }
 

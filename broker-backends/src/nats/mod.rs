@@ -13,6 +13,8 @@
 //! [`streams`] knows which there are. [`lanes`] publishes to them in order, [`log`]
 //! reads them, with [`lookup`], [`reading`] and [`newest`]; [`api`] asks JetStream, [`place`] is what
 //! it says of a message, [`rounds`] makes one question of many.
+//!
+//! [`service`] is the other side: what an application has that publishes.
 
 mod api;
 mod bus;
@@ -36,6 +38,7 @@ mod receiver;
 mod reconcile;
 mod returns;
 mod rounds;
+mod service;
 mod streams;
 mod subject;
 mod subscriptions;
@@ -47,3 +50,4 @@ pub(crate) use connect::{Parts, connect};
 pub(crate) use consumer::{Consumer, Given};
 pub(crate) use dial::pause_before;
 pub(crate) use link::Link;
+pub use service::ServiceLink;

@@ -12,6 +12,7 @@ mod nats_order;
 mod nats_paging;
 mod nats_reader;
 mod nats_restored;
+mod nats_service;
 mod nats_streams;
 mod pipelines;
 mod redis;
