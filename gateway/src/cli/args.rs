@@ -1,8 +1,8 @@
 //! What can be typed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use broker_core::{EventName, Position, UserId, session::Rewind};
+use broker_core::{ChannelName, EventName, Position, UserId, session::Rewind};
 use clap::{Args, Parser, Subcommand};
 
 use super::exit;
@@ -41,6 +41,8 @@ pub(super) enum ToolCommand {
     Pub(PubArguments),
     /// Subscribe, and print each message as a line of JSON.
     Sub(SubArguments),
+    /// Publish numbered messages, receive them, and say what became of each.
+    Probe(Box<ProbeArguments>),
     /// Look at what waits for users who are away.
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -194,6 +196,51 @@ pub(super) struct SubArguments {
     pub(super) server: ServerArguments,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ProbeArguments {
+    /// A gateway, or what stands before several; may be repeated: at each, all messages must come.
+    #[arg(long = "server", value_name = "URL", default_value = "ws://127.0.0.1:8080/ws")]
+    pub(super) servers: Vec<String>,
+    /// The channel, which it may share with other probers.
+    #[arg(long, default_value = "probe:check")]
+    pub(super) channel: ChannelName,
+    /// Publish over NATS: URLs of the servers, with commas [also: `nats.url`].
+    #[arg(long, value_name = "URL", conflicts_with = "api")]
+    pub(super) nats: Option<String>,
+    /// Publish by the API of this gateway instead.
+    #[arg(long, value_name = "URL")]
+    pub(super) api: Option<String>,
+    /// File that holds an API key of scope `publish` [also: environment variable FANFARE_API_KEY,
+    /// the key itself].
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+    /// File that holds the clients' token [also: environment variable FANFARE_TOKEN, the token
+    /// itself]; without, it is made with the first HS key of the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Configuration of NATS and of tokens [also: FANFARE_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Publish some messages, print what became of them, and end: with 1 unless all is well.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// How many messages.
+    #[arg(long, value_name = "N", requires = "once", default_value_t = 20)]
+    pub(super) count: u64,
+    /// How often a message is published: each second, or ten times a second with --once.
+    #[arg(long, value_name = "TIME", value_parser = pace)]
+    pub(super) interval: Option<Duration>,
+    /// A message that takes longer is late.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(super) late_after: Duration,
+    /// A message that takes longer is lost.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(super) lost_after: Duration,
+    /// Address of /metrics and /healthz, as IP:PORT.
+    #[arg(long, value_name = "ADDR", conflicts_with = "once", default_value = "127.0.0.1:9091")]
+    pub(super) listen: SocketAddr,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
     /// Print how many messages wait for all users, and what became of the others.
@@ -236,6 +283,12 @@ pub(super) struct ApiArguments {
 pub(super) enum ApiKeyCommand {
     /// Print a new API key and its hash for the configuration.
     Generate,
+}
+
+/// A probe is no load test.
+fn pace(text: &str) -> Result<Duration, String> {
+    let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if pace < Duration::from_millis(10) { Err("write 10ms or more".to_owned()) } else { Ok(pace) }
 }
 
 fn rewind(text: &str) -> Result<Rewind, String> {

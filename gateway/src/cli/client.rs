@@ -1,6 +1,6 @@
 //! `fanfare pub` and `fanfare sub`: a client of the native protocol.
 
-mod connection;
+pub(super) mod connection;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use broker_core::{

@@ -35,7 +35,11 @@ pub(super) fn show(file: Option<PathBuf>, env: Environment) -> Exit {
 
 /// Loads the configuration, or complains.
 pub(super) fn load(file: Option<PathBuf>, env: Environment) -> Result<Loaded, Exit> {
-    let sources = Sources { file, env, ..Sources::default() };
+    load_from(&Sources { file, env, ..Sources::default() })
+}
+
+/// Loads the configuration with flags of its own, or complains.
+pub(super) fn load_from(sources: &Sources) -> Result<Loaded, Exit> {
     sources.load().map_err(|errors| {
         output::complain(&errors.to_string());
         Exit::Config

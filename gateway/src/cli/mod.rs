@@ -3,7 +3,8 @@
 //! 1. [`args`]: what can be typed.
 //! 2. [`parse`]: from there to an [`Invocation`]; `serve` and `dev` are run by `main`, the rest by
 //!    [`Tool::run`].
-//! 3. [`configuration`], [`profile`], [`token`], [`client`]: the commands; [`banner`]: the start of `dev`.
+//! 3. [`configuration`], [`profile`], [`token`], [`client`], [`queue`], [`probe`]: the commands;
+//!    [`banner`]: the start of `dev`.
 //! 4. [`exit`] and [`output`]: how they end, and where they write.
 
 mod args;
@@ -12,6 +13,7 @@ mod client;
 mod configuration;
 mod exit;
 mod output;
+mod probe;
 mod profile;
 mod queue;
 mod token;
@@ -117,6 +119,7 @@ impl Tool {
             }
             ToolCommand::Pub(arguments) => client::publish(arguments, &env).await,
             ToolCommand::Sub(arguments) => client::subscribe(arguments, &env).await,
+            ToolCommand::Probe(arguments) => probe::run(&arguments, env).await,
             ToolCommand::Queue(command) => queue::run(command, &env).await,
             ToolCommand::ApiKey(ApiKeyCommand::Generate) => generate_api_key(),
             ToolCommand::Completions { shell } => completions(shell),

@@ -50,19 +50,24 @@ fn signing_key(auth: &Auth, file: Option<&Path>) -> Result<Key, Exit> {
     Ok(Key { kid: None, algorithm: Algorithm::HS256, material })
 }
 
-/// The claims under the names that the configuration reads them by.
 fn claims(arguments: &MintArguments, auth: &Auth) -> Map<String, Value> {
+    let mut claims = identity(auth, &arguments.user, &arguments.role);
+    claims.extend(arguments.claim.iter().cloned());
+    claims
+}
+
+/// The claims that say who somebody is, under the names that the configuration reads them by.
+pub(super) fn identity(auth: &Auth, user: &str, roles: &[String]) -> Map<String, Value> {
     let mut claims = Map::new();
     let name = |names: &[String], usual: &str| {
         names.first().map_or_else(|| usual.to_owned(), Clone::clone)
     };
-    claims.insert(name(&auth.claims.user, "sub"), arguments.user.clone().into());
-    if !arguments.role.is_empty() {
-        claims.insert(name(&auth.claims.role, "role"), arguments.role.clone().into());
+    claims.insert(name(&auth.claims.user, "sub"), user.into());
+    if !roles.is_empty() {
+        claims.insert(name(&auth.claims.role, "role"), roles.into());
     }
     claims.extend(auth.issuer.iter().map(|issuer| ("iss".to_owned(), issuer.clone().into())));
     claims.extend(auth.audience.first().map(|aud| ("aud".to_owned(), aud.clone().into())));
-    claims.extend(arguments.claim.iter().cloned());
     claims
 }
 

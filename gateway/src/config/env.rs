@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `FANFARE__SECTION__KEY` | any option; lists with commas or as TOML |
 //! | `FANFARE_CONFIG` | the configuration file, where no `--config` is given |
-//! | `FANFARE_TOKEN` | the token of `fanfare pub` and `fanfare sub` |
+//! | `FANFARE_TOKEN` | the token of `fanfare pub`, `fanfare sub` and `fanfare probe` |
+//! | `FANFARE_API_KEY` | the API key of `fanfare queue` and `fanfare probe` |
 //! | `JWT_SECRET` | `auth.hmac_secret` |
 //! | `ALLOWED_ORIGINS` | `http.allowed_origins`, with commas |
 //! | `WEBSOCKET_PORT` | the port of `http.listen` |

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(in crate::cli) enum ClientError {
     /// The token's file cannot be read; that was said already.
     #[error("without its token, nothing was tried")]
     NoToken,
@@ -55,6 +55,9 @@ pub(super) enum ClientError {
     /// The server refused a command.
     #[error("{}: {}", .0.code, .0.text)]
     Server(ServerError),
+    /// Nothing comes, though something should.
+    #[error("nothing comes any more")]
+    Silent,
     /// What came is not the protocol.
     #[error("the server does not speak {SUBPROTOCOL}: {0}")]
     Protocol(String),
@@ -62,12 +65,14 @@ pub(super) enum ClientError {
 
 impl ClientError {
     /// How the process ends for it.
-    pub(super) fn exit(&self) -> Exit {
+    pub(in crate::cli) fn exit(&self) -> Exit {
         match self {
             Self::Url => Exit::Usage,
             Self::NoToken | Self::Protocol(_) => Exit::Failure,
             Self::Http(401 | 403) => Exit::Refused,
-            Self::Http(_) | Self::Unreachable(_) | Self::Timeout => Exit::Unavailable,
+            Self::Http(_) | Self::Unreachable(_) | Self::Timeout | Self::Silent => {
+                Exit::Unavailable
+            }
             Self::Closed(_, exit) => *exit,
             Self::Server(error) => match (error.code.as_str(), error.retry) {
                 ("unauthorized" | "token_expired" | "forbidden" | "unknown_namespace", _) => {
@@ -82,7 +87,7 @@ impl ClientError {
 
 /// A connection that is open and authenticated.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::cli) struct Connection {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u64,
     /// What came while an answer was waited for.
@@ -91,7 +96,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Opens a connection and says who it is.
-    pub(super) async fn open(url: &str, token: Option<Token>) -> Result<Self, ClientError> {
+    pub(in crate::cli) async fn open(url: &str, token: Option<Token>) -> Result<Self, ClientError> {
         crate::auth::ensure_tls_provider();
         let mut request = url.into_client_request().map_err(|_| ClientError::Url)?;
         let protocol = HeaderValue::from_static(SUBPROTOCOL);
@@ -107,7 +112,10 @@ impl Connection {
     }
 
     /// Sends a command and waits for its answer; what comes meanwhile is kept for [`Self::next`].
-    pub(super) async fn ask(&mut self, command: Command) -> Result<ServerFrame, ClientError> {
+    pub(in crate::cli) async fn ask(
+        &mut self,
+        command: Command,
+    ) -> Result<ServerFrame, ClientError> {
         let id = Some(self.next_id);
         self.next_id += 1;
         let (opcode, payload) = encode_request(&Request { id, command });
@@ -120,7 +128,7 @@ impl Connection {
     }
 
     /// The next thing that the server says.
-    pub(super) async fn next(&mut self) -> Result<ServerFrame, ClientError> {
+    pub(in crate::cli) async fn next(&mut self) -> Result<ServerFrame, ClientError> {
         match self.early.pop_front() {
             Some(frame) => Ok(frame),
             None => self.read().await,
