@@ -75,7 +75,7 @@ unit: ## Run the Rust tests; they start NATS and Redis themselves
 
 .PHONY: e2e
 e2e: build ## Drive the built gateway with other people's clients
-	@scripts/tools.sh redis nats node python chromium
+	@scripts/tools.sh redis nats node python chromium haproxy
 	.tools/venv/bin/python -m pytest e2e -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: charts
@@ -95,6 +95,13 @@ chaos: build ## Break servers under traffic and check the contract (SECONDS=60 S
 	@scripts/tools.sh redis nats python
 	cd e2e && ../.tools/venv/bin/python -m chaos --seconds $(or $(SECONDS),60) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS))
+
+.PHONY: rollout
+rollout: ## Replace and kill gateways under 5,000 clients, behind HAProxy (ROLLOUT='--clients N' and more)
+	@scripts/tools.sh redis nats python haproxy
+	cargo build --release $(LOCKED) -p gateway -p loadtest
+	cd e2e && FANFARE_BIN=../target/release/fanfare LOADTEST_BIN=../target/release/loadtest \
+	  ../.tools/venv/bin/python -m rollout $(ROLLOUT)
 
 .PHONY: autobahn
 autobahn: build ## Run the Autobahn WebSocket conformance suite against the gateway

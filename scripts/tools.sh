@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools.sh [redis|nats|node|python|chromium|autobahn|valgrind|helm|promtool|schemas]...: installs what is
-# missing (all of them by default).
+# tools.sh [redis|nats|node|python|chromium|autobahn|valgrind|haproxy|helm|promtool|schemas]...: installs
+# what is missing (all of them by default).
 # tools.sh centrifugo|node-peers|uwebsockets: the peers of `make bench`, which nothing else needs.
 # Says nothing when there is nothing to do. All but Debian's packages goes into .tools,
 # so `make clean` takes it away again. No service is started.
@@ -171,6 +171,28 @@ install_chromium() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium >&2
 }
 
+# Its package would start a service, so its files and those of the libraries that it alone needs are unpacked.
+install_haproxy() {
+  local server=$TOOLS/bin/haproxy root=$TOOLS/haproxy
+  "$server" -v >/dev/null 2>&1 && return
+  rm -rf "$server" "$root"
+  if have haproxy; then
+    ln -s "$(command -v haproxy)" "$server"
+    return
+  fi
+  apt_update haproxy
+  say "unpacking haproxy"
+  unpack_packages "$root" haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
+  cat >"$server" <<'SCRIPT'
+#!/bin/bash
+root=$(dirname "$(readlink -f "$0")")/../haproxy
+libraries=("$root"/usr/lib/*-linux-gnu)
+LD_LIBRARY_PATH=${libraries[0]} exec "$root/usr/sbin/haproxy" "$@"
+SCRIPT
+  chmod +x "$server"
+  "$server" -v >/dev/null || die "HAProxy as Debian has it does not run here: install haproxy"
+}
+
 install_valgrind() {
   have valgrind && return
   apt_update valgrind
@@ -254,10 +276,11 @@ install_uwebsockets() {
   sha256sum loadtest/peers/requirements.txt >"$venv/stamp"
 }
 
-(($#)) || set -- redis nats node python chromium autobahn valgrind helm promtool schemas
+(($#)) || set -- redis nats node python chromium autobahn valgrind haproxy helm promtool schemas
 for tool in "$@"; do
   case $tool in
-    redis | nats | node | python | chromium | autobahn | valgrind | helm | promtool | schemas) "install_$tool" ;;
+    redis | nats | node | python | chromium | autobahn | valgrind) "install_$tool" ;;
+    haproxy | helm | promtool | schemas) "install_$tool" ;;
     centrifugo | node-peers | uwebsockets) "install_$tool" ;;
     *) die "no such tool: $tool" ;;
   esac

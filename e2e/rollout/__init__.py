@@ -1,0 +1,1 @@
+"""Gateways are replaced under traffic, and nobody misses anything. `make rollout` is the full size."""
