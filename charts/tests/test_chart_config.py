@@ -233,6 +233,11 @@ def test_bundled_servers_serve_a_gateway(render, processes, tmp_path):
         publish_as_service(servers[1].url, "fanfare.ch.venue.1")
         assert ann.expect("message", channel="venue:1")["data"] == "hi"
     publish_as_service(servers[2].url, "fanfare.ch.presence.venue.1", refused=True)
+    test = parts.pod(manifests, "fanfare-test")[1]["containers"][0]
+    arguments = [each.replace("ws://fanfare.fanfare.svc:80", f"ws://{gateway.public}") for each in test["args"]]
+    variables = environment(test, content) | gateway.environment() | {"FANFARE_CONFIG": str(gateway.config)}
+    done = fanfare(*arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
     monitor = f"http://127.0.0.1:{servers[0].monitor}/jsz?streams=true&config=true"
     [account] = requests.get(monitor, timeout=5).json()["account_details"]
     found = {each["name"]: each["config"] for each in account["stream_detail"]}
