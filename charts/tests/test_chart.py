@@ -173,6 +173,11 @@ def checksum(objects):
     return pod(objects)[0]["annotations"].get("checksum/config")
 
 
+def test_gateways_look_at_their_files(render):
+    assert 'watch = "5s"' in configuration(render("ha"))
+    assert 'watch = "0s"' in configuration(render("ha", "config.reload.watch=0s"))
+
+
 def test_pods_change_with_their_configuration_alone(render):
     first = checksum(render("ha"))
     assert first != checksum(render("ha", "config.limits.in_flight=99"))

@@ -100,9 +100,9 @@ reconnect_within: {{ .reconnectWithinSeconds }}s
 
 {{/* All of it, as JSON: defaults of the chart, then `config`, then what only the chart knows. */}}
 {{- define "fanfare.config" -}}
-{{- $defaults := dict -}}
+{{- $defaults := dict "reload" (dict "watch" "5s") -}}
 {{- if and .Values.nats.bundled.enabled (ge (int .Values.nats.bundled.replicas) 3) -}}
-{{- $defaults = dict "history" (dict "replicas" 3) -}}
+{{- $_ := set $defaults "history" (dict "replicas" 3) -}}
 {{- end -}}
 {{- if or .Values.prober.enabled (include "fanfare.tested" .) -}}
 {{- $_ := set $defaults "namespaces" (dict "probe" (include "fanfare.probe.namespace" . | fromYaml)) -}}
