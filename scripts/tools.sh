@@ -11,6 +11,7 @@ NATS_VERSION=2.15.2
 NATS_MINIMUM=2.11
 AUTOBAHN_VERSION=25.10.1
 CENTRIFUGO_VERSION=6.9.1
+HELM_VERSION=4.3.0
 KUBERNETES_VALIDATE_VERSION=1.37.0
 
 mkdir -p "$TOOLS/bin"
@@ -200,20 +201,16 @@ install_valgrind() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends valgrind >&2
 }
 
-# Helm's own template engine and linter, without its client (see charts/tests/render): seconds to
-# compile where all of Helm takes minutes.
 install_helm() {
-  local source=charts/tests/render stamp=$TOOLS/helm-render.stamp
-  [[ -x $TOOLS/bin/helm-render ]] && current "$stamp" "$source"/{main.go,go.mod,go.sum} && return
+  [[ $("$TOOLS/bin/helm" version --template='{{.Version}}' 2>/dev/null) == "v${HELM_VERSION%.*}"* ]] && return
   rm -f "$TOOLS/charts.skipped"
   if ! have go; then
-    echo "THE CHART IS NOT RENDERED AND NOT TESTED: GO IS MISSING, AND HELM'S ENGINE IS BUILT FROM ITS MODULES" \
+    echo "THE CHART IS NOT RENDERED AND NOT TESTED: GO IS MISSING, AND HELM IS BUILT FROM ITS MODULE" \
       >"$TOOLS/charts.skipped"
     return
   fi
-  say "installing helm's engine"
-  go build -C "$source" -o "$TOOLS/bin/helm-render" . >&2
-  sha256sum "$source"/{main.go,go.mod,go.sum} >"$stamp"
+  say "installing helm $HELM_VERSION"
+  GOBIN=$TOOLS/bin go install "helm.sh/helm/v4/cmd/helm@v$HELM_VERSION" >&2
 }
 
 # promtool, and the prometheus it comes with: unpacked, never started as a service.

@@ -9,8 +9,7 @@ import yaml
 
 TOP = Path(__file__).resolve().parents[2]
 CHART = TOP / "charts" / "fanfare"
-HELM = TOP / ".tools" / "bin" / "helm-render"
-NOTES = "---\n# NOTES\n"
+HELM = TOP / ".tools" / "bin" / "helm"
 
 
 class Refused(Exception):
@@ -26,7 +25,6 @@ class Manifests:
     """What one rendering gave, in the order in which an install creates it, hooks last."""
 
     text: str
-    notes: str
     objects: list
 
     def all(self, kind):
@@ -72,15 +70,15 @@ def helm(command, values, sets, *arguments, options=()):
 @functools.cache
 def render(values=None, *sets, kube_version=None, upgrade=False):
     """The Manifests of the release `fanfare` in the namespace `fanfare`, or Refused."""
-    options = ["--notes"]
+    options = []
     if kube_version:
         options += ["--kube-version", kube_version]
     if upgrade:
         options += ["--is-upgrade"]
-    text, _, notes = helm("template", values, sets, "fanfare", CHART, options=options).partition(NOTES)
-    return Manifests(text, notes, load_all(text))
+    text = helm("template", values, sets, "fanfare", CHART, options=options)
+    return Manifests(text, load_all(text))
 
 
 def lint(values=None, *sets):
     """What `helm lint --strict` says, or Refused."""
-    return helm("lint", values, sets, CHART)
+    return helm("lint", values, sets, CHART, options=["--strict"])

@@ -1,3 +1,0 @@
-module k8s.io/apiextensions-apiserver
-
-go 1.26.0
