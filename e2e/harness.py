@@ -90,6 +90,9 @@ class Process:
         raise NotImplementedError
 
     def start(self):
+        return self.launch().until_ready()
+
+    def launch(self):
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command(),
@@ -98,6 +101,9 @@ class Process:
                 stdout=log,
                 stderr=log,
             )
+        return self
+
+    def until_ready(self):
         try:
             wait_until(self.is_ready_or_dead, f"{self.name} is ready")
             assert self.child.poll() is None, f"{self.name} ended with {self.child.returncode}"

@@ -237,7 +237,7 @@ def test_an_address_in_use_is_told(embedded_site):
 def test_nats_out_of_reach_is_told():
     backends = ["--nats", f"nats://127.0.0.1:{free_port()}", "--redis", f"redis://127.0.0.1:{free_port()}"]
     listen = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-    done = fanfare("serve", "--config", CONFIG, *listen, *backends)
+    done = fanfare("serve", "--config", CONFIG, *listen, *backends, FANFARE__NATS__CONNECT_WITHIN="0s")
     assert done.returncode == UNAVAILABLE
     assert "NATS" in done.stderr + done.stdout
 

@@ -11,7 +11,7 @@ import pytest
 
 from api import Api, http
 from client import Client
-from harness import http_status, token, wait_until
+from harness import Gateway, http_status, token, wait_until
 from proxy import Proxy
 
 JWT = token("alice")
@@ -215,6 +215,25 @@ def test_nats_hangs(start_cluster):
     traffic.publish_until("ok")
     for client in clients:
         check_no_loss_is_silent(frames_until(client, traffic.accepted[-1]), traffic.accepted)
+
+
+def test_a_gateway_may_start_before_nats(nats_server, redis_server, tmp_path):
+    nats_server.stop()
+    gateway = Gateway(tmp_path, "early", nats_server, redis_server)
+
+    def launch():
+        known = len(gateway.launch().log.read_text())
+        wait_until(lambda: "trying again" in gateway.log.read_text()[known:], "it has noticed")
+
+    try:
+        launch()
+        assert gateway.stop() == 0
+        launch()
+        nats_server.start()
+        gateway.until_ready()
+    finally:
+        if gateway.is_running():
+            gateway.kill()
 
 
 def test_new_clients_are_sent_away_while_nats_is_down(start_cluster):

@@ -104,7 +104,10 @@ pub(crate) async fn run(
     let by = Configured { config: Arc::clone(&config), profiles: profiles.into() };
     let listeners = Listeners::bind(&config).await?;
     let node = node_id();
-    let mut backends = backends::open(&config, &node).await?;
+    let mut backends = tokio::select! {
+        backends = backends::open(&config, &node) => backends?,
+        () = signals.shutdown() => return Ok(()),
+    };
     if let Some(bug) = config.sabotage {
         backends = bug.spoil(backends);
     }

@@ -101,6 +101,11 @@ reconnect_within: {{ .reconnectWithinSeconds }}s
 {{/* All of it, as JSON: defaults of the chart, then `config`, then what only the chart knows. */}}
 {{- define "fanfare.config" -}}
 {{- $defaults := dict "reload" (dict "watch" "5s") -}}
+{{- if include "fanfare.clustered" . -}}
+{{- /* As long as a pod may take to start: NATS may still be given its volumes. */ -}}
+{{- $startup := mul .Values.probes.startup.periodSeconds .Values.probes.startup.failureThreshold -}}
+{{- $_ := set $defaults "nats" (dict "connect_within" (printf "%ds" $startup)) -}}
+{{- end -}}
 {{- if and .Values.nats.bundled.enabled (ge (int .Values.nats.bundled.replicas) 3) -}}
 {{- $_ := set $defaults "history" (dict "replicas" 3) -}}
 {{- end -}}

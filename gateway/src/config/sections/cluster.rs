@@ -37,6 +37,11 @@ pub(crate) struct RawNats {
     #[serde(with = "text::duration")]
     #[schemars(with = "String")]
     pub(crate) deadline: Duration,
+    /// How long a gateway that starts goes on trying while NATS is out of reach or its JetStream is
+    /// not whole yet; then it ends with exit code 69. `0s`: it tries once.
+    #[serde(with = "text::duration")]
+    #[schemars(with = "String")]
+    pub(crate) connect_within: Duration,
     /// How long the gateway stays subscribed to a channel after its last client has left it, so
     /// that reconnects cost the bus nothing.
     #[serde(with = "text::duration")]
@@ -61,6 +66,7 @@ impl Default for RawNats {
             ca_file: None,
             prefix: "fanfare".to_owned(),
             deadline: Duration::from_secs(2),
+            connect_within: Duration::from_secs(30),
             linger: Duration::from_secs(5),
             queue_capacity: 65_536,
         }
@@ -86,6 +92,8 @@ pub(crate) struct Nats {
     pub(crate) prefix: String,
     /// Longest wait for the servers.
     pub(crate) deadline: Duration,
+    /// How long a gateway that starts tries to connect.
+    pub(crate) connect_within: Duration,
     /// How long a subscription outlives its last client.
     pub(crate) linger: Duration,
     /// Messages that may wait for each fan-out worker.
@@ -129,6 +137,7 @@ impl RawNats {
             ca_file: self.ca_file,
             prefix: self.prefix,
             deadline: self.deadline,
+            connect_within: self.connect_within,
             linger: self.linger,
             queue_capacity: self.queue_capacity,
         }
