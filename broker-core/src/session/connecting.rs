@@ -78,9 +78,7 @@ impl Session {
             return self.effects.push_back(Effect::Resume { op, secret });
         }
         if token.is_none() && !self.rules.anonymous {
-            let text = "a token is needed: send it in `connect`";
-            let failure = Failure::new(ErrorCode::Unauthorized, text);
-            return self.fail_connect(failure, CloseCode::Unauthorized);
+            return self.fail_without_token();
         }
         let op = self.begin(Pending::Connect);
         self.effects.push_back(match token {
@@ -154,17 +152,34 @@ impl Session {
             self.leave(index);
             return self.fail_connect(Failure::from(error), CloseCode::TryAgainLater);
         }
-        if !self.may_have(interest) {
-            let text = "the rules have just changed: connect again";
-            let failure = Failure::new(ErrorCode::Unavailable, text);
-            return self.fail_connect(failure, CloseCode::TryAgainLater);
-        }
-        self.subscriptions[index].1 =
-            if self.is_own(interest) { Subscription::Server } else { Subscription::Live };
+        let Some(state) = self.unasked(interest) else { return self.fail_changed() };
+        self.subscriptions[index].1 = state;
         if let State::Connecting(connecting) = &mut self.state {
             connecting.joining -= 1;
         }
         self.open_if_joined(now);
+    }
+
+    /// The rules have changed: looks again at what was joined so far for a client that is not
+    /// answered yet. What is still being joined is looked at then.
+    pub(super) fn look_at_joined(&mut self) {
+        for index in 0..self.subscriptions.len() {
+            let (interest, state) = &self.subscriptions[index];
+            if *state == Subscription::Joining {
+                continue;
+            }
+            let Some(state) = self.unasked(interest) else { return self.fail_changed() };
+            self.subscriptions[index].1 = state;
+        }
+    }
+
+    /// What a subscription is that the client has without asking for it now; `None`: the rules do
+    /// not allow it any more.
+    fn unasked(&self, interest: &Interest) -> Option<Subscription> {
+        if self.is_own(interest) {
+            return Some(Subscription::Server);
+        }
+        self.may_subscribe(interest).is_ok().then_some(Subscription::Live)
     }
 
     /// Once every channel of its own is joined, its session is kept, and what it missed is said: the
@@ -173,6 +188,10 @@ impl Session {
         let State::Connecting(connecting) = &mut self.state else { return };
         if connecting.joining > 0 || matches!(connecting.keeping, Keeping::UnderWay) {
             return;
+        }
+        // Nobody may have come by a session that was kept, or before the rules changed.
+        if !self.rules.anonymous && !self.identity.is_authenticated() {
+            return self.fail_without_token();
         }
         if matches!(connecting.keeping, Keeping::WantedLast) {
             connecting.keeping = Keeping::UnderWay;
@@ -210,6 +229,18 @@ impl Session {
         for (request, entropy) in waiting {
             self.handle_request(now, request, entropy);
         }
+    }
+
+    fn fail_without_token(&mut self) {
+        let text = "a token is needed: send it in `connect`";
+        let failure = Failure::new(ErrorCode::Unauthorized, text);
+        self.fail_connect(failure, CloseCode::Unauthorized);
+    }
+
+    fn fail_changed(&mut self) {
+        let text = "the rules have just changed: connect again";
+        let failure = Failure::new(ErrorCode::Unavailable, text);
+        self.fail_connect(failure, CloseCode::TryAgainLater);
     }
 
     pub(super) fn fail_connect(&mut self, failure: Failure, close: CloseCode) {

@@ -280,11 +280,14 @@ impl Session {
     }
 
     /// From now on, other rules hold. What they do not allow ends: subscriptions, and the connection
-    /// of nobody where a token has become needed.
+    /// of nobody where a token has become needed. Who has joined meanwhile what they do not allow
+    /// connects again.
     pub fn handle_rules(&mut self, rules: Arc<Rules>) {
         self.rules = rules;
-        if !self.is_open() {
-            return;
+        match self.state {
+            State::Open => {}
+            State::Connecting(_) => return self.look_at_joined(),
+            State::Opening { .. } | State::Closed => return,
         }
         if !self.rules.anonymous && !self.identity.is_authenticated() {
             return self.close(CloseCode::Unauthorized);

@@ -1,6 +1,7 @@
 //! Rules that change while sessions are open.
 
 use super::*;
+use crate::resume::Resumed;
 
 impl Script {
     fn change(&mut self, change: impl FnOnce(&mut Rules)) -> Vec<String> {
@@ -14,6 +15,11 @@ impl Script {
 fn forbid(rules: &mut Rules, namespace: &str) {
     let nobody = NamespaceRules::default();
     rules.namespaces.declared.insert(namespace.parse().unwrap(), nobody);
+}
+
+fn resume(secret: &str) -> Command {
+    let session = Resumption::From(Token::new(secret.to_owned()));
+    Command::Connect { token: None, acks: Acks::default(), session }
 }
 
 #[test]
@@ -79,11 +85,68 @@ fn who_connects_meanwhile_connects_again() {
 }
 
 #[test]
+fn what_was_joined_before_the_answer_is_looked_at_again() {
+    let news = |rules: &mut Rules| {
+        rules.namespaces.on_connect = vec!["feed:{user}".parse().unwrap()];
+    };
+    let connecting = || {
+        let mut with_news = rules();
+        news(&mut with_news);
+        let mut script = Script::with(with_news);
+        script.send(0, connect(Some("token")));
+        assert_eq!(script.verified(0, ann()), ["join #1 user:ann", "join #2 feed:ann"]);
+        assert_eq!(script.joined(2), [""; 0]);
+        script
+    };
+    let mut script = connecting();
+    let closed = ["0: unavailable", "close 1013"];
+    assert_eq!(script.change(|rules| forbid(rules, "feed")), closed);
+
+    let mut script = connecting();
+    assert_eq!(script.change(news), [""; 0]);
+    let opened = ["opened", "0: connected user:ann feed:ann", "deliver user:ann"];
+    assert_eq!(script.joined(1)[..3], opened);
+    assert_eq!(script.send(1, unsubscribe("feed:ann")), ["1: forbidden"]);
+
+    let mut script = connecting();
+    assert_eq!(script.change(|_| ()), [""; 0], "the client's own right is enough");
+    script.joined(1);
+    assert_eq!(
+        script.send(1, unsubscribe("feed:ann")),
+        ["leave feed:ann", "1: unsubscribed feed:ann"]
+    );
+}
+
+#[test]
 fn nobody_has_to_go_where_a_token_is_needed_now() {
     let mut script = Script::open();
     assert_eq!(script.change(|rules| rules.anonymous = false), ["close 4500"]);
     let mut script = Script::open_as(ann());
     assert_eq!(script.change(|rules| rules.anonymous = false), [""; 0]);
+}
+
+/// Also by a session that was kept, and where the connect was under way.
+#[test]
+fn nobody_comes_in_where_a_token_is_needed_now() {
+    let refused = ["1: unauthorized", "close 4500"];
+    let mut script = Script::with(Rules { anonymous: false, ..rules() });
+    script.send(1, resume("old"));
+    let kept = Resumed { origin: ConnectionId(3), identity: nobody() };
+    script.session.handle_resumed(script.now, OpId(0), Ok(kept));
+    assert_eq!(script.effects(), ["keep #1"]);
+    script.session.handle_kept(script.now, OpId(1), Some(Token::new("new".to_owned())));
+    assert_eq!(script.effects(), refused);
+
+    let mut script = Script::with(rules());
+    assert_eq!(script.send(1, connect(None)), ["admit #0"]);
+    assert_eq!(script.change(|rules| rules.anonymous = false), [""; 0]);
+    assert_eq!(script.verified(0, nobody()), refused);
+
+    let mut script = Script::with(rules());
+    script.send(0, connect(Some("token")));
+    script.change(|rules| rules.anonymous = false);
+    script.verified(0, ann());
+    assert_eq!(script.joined(1), ["opened", "0: connected user:ann", "deliver user:ann"]);
 }
 
 #[test]
