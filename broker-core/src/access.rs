@@ -19,7 +19,7 @@ use crate::{
 pub struct Identity {
     /// The authenticated subject; `None` for an anonymous connection, and for one with a key.
     pub user: Option<UserId>,
-    /// The name of the API key that the bearer has shown, in place of being a user.
+    /// Which API key the bearer has shown, in place of being a user: text that no other key has.
     pub key: Option<Arc<str>>,
     /// The roles.
     pub roles: Vec<Role>,

@@ -12,6 +12,9 @@ use crate::config::{ApiKeyEntry, Scope, secret::KeyHash};
 pub(crate) struct ApiKey {
     /// Its name in logs.
     pub(crate) id: Arc<str>,
+    /// By which a client that came with it is known later: its name, and the beginning of its hash,
+    /// so that another key of that name is not taken for it.
+    mark: Arc<str>,
     /// What it may do.
     pub(crate) scopes: Vec<Scope>,
     /// Which roles clients have that connect with it.
@@ -34,27 +37,16 @@ impl ApiKeys {
     pub(crate) fn new(entries: &[ApiKeyEntry]) -> Self {
         let key = |entry: &ApiKeyEntry| {
             let ApiKeyEntry { id, hash, scopes, roles } = entry.clone();
-            (hash, ApiKey { id: id.into(), scopes, roles })
+            let mark = mark(&id, &hash).into();
+            (hash, ApiKey { id: id.into(), mark, scopes, roles })
         };
         Self(entries.iter().map(key).collect())
-    }
-
-    /// The same, after others: who has come with a key that is as it was, has come with this one.
-    pub(crate) fn after(mut self, before: &Self) -> Self {
-        for (hash, key) in &mut self.0 {
-            let same = before.0.iter().find(|(old, known)| old == hash && known == key);
-            if let Some((_, known)) = same {
-                key.id = Arc::clone(&known.id);
-            }
-        }
-        self
     }
 
     /// Whether a client that came with a key may stay: the very key that it has shown is still
     /// good for the same. Who came with none may.
     pub(crate) fn still_know(&self, client: &Identity) -> bool {
-        let Some(id) = &client.key else { return true };
-        self.0.iter().any(|(_, key)| Arc::ptr_eq(&key.id, id))
+        client.key.as_ref().is_none_or(|mark| self.shown_by(client, mark).is_some())
     }
 
     /// A client that was let in before, perhaps by another gateway, comes back without its key.
@@ -62,16 +54,20 @@ impl ApiKeys {
     /// # Errors
     /// The key is not known any more, or not good for the same.
     pub(crate) fn let_back(&self, client: Identity) -> Result<Identity, Failure> {
-        let Some(id) = &client.key else { return Ok(client) };
-        let good =
-            |key: &ApiKey| key.id == *id && key.may(Scope::Connect) && key.roles == client.roles;
-        match self.0.iter().find(|(_, key)| good(key)) {
-            Some((_, key)) => Ok(Identity { key: Some(Arc::clone(&key.id)), ..client }),
+        let Some(mark) = &client.key else { return Ok(client) };
+        match self.shown_by(&client, mark) {
+            Some(key) => Ok(Identity { key: Some(Arc::clone(&key.mark)), ..client }),
             None => {
                 let text = "the session's API key is not good any more: connect anew";
                 Err(Failure::new(ErrorCode::SessionLost, text))
             }
         }
+    }
+
+    /// The key with this mark, if it would let the client in as it is.
+    fn shown_by(&self, client: &Identity, mark: &Arc<str>) -> Option<&ApiKey> {
+        let mut keys = self.0.iter().map(|(_, key)| key);
+        keys.find(|key| key.mark == *mark && key.may(Scope::Connect) && key.roles == client.roles)
     }
 
     /// Whose key this is. All are compared, each in constant time, so that the time taken tells
@@ -98,9 +94,15 @@ impl ApiKeys {
             let text = format!("the API key `{}` lacks the scope `connect`", key.id);
             return Err(Failure::new(ErrorCode::Forbidden, text));
         }
-        let (id, roles) = (Arc::clone(&key.id), key.roles.clone());
-        Ok(Identity { key: Some(id), roles, ..Identity::default() })
+        let (mark, roles) = (Arc::clone(&key.mark), key.roles.clone());
+        Ok(Identity { key: Some(mark), roles, ..Identity::default() })
     }
+}
+
+fn mark(id: &str, hash: &KeyHash) -> String {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.0[..8]);
+    format!("{id}:{:016x}", u64::from_be_bytes(first))
 }
 
 #[cfg(test)]
@@ -136,22 +138,46 @@ mod tests {
         };
         let before = ApiKeys::new(&[entry("a", "1"), entry("b", "2"), entry("c", "3")]);
         let clients = ["1", "2", "3"].map(|key| before.client(key).unwrap());
-        let gone = ApiKeys::new(&[entry("a", "1"), entry("b", "changed")]).after(&before);
-        let stays = clients.each_ref().map(|client| gone.still_know(client));
+        let mut more = entry("a", "1");
+        more.scopes.push(Scope::Publish);
+        let changed = ApiKeys::new(&[more, entry("b", "another")]);
+        let stays = clients.each_ref().map(|client| changed.still_know(client));
         assert_eq!(stays, [true, false, false]);
-        assert!(gone.still_know(&Identity::default()));
+        let back = clients.map(|client| changed.let_back(client).map_err(|failure| failure.code));
+        let lost = Err(ErrorCode::SessionLost);
+        assert_eq!(back, [before.client("1").map_err(|failure| failure.code), lost.clone(), lost]);
+        assert!(changed.still_know(&Identity::default()));
+        assert_eq!(changed.let_back(Identity::default()), Ok(Identity::default()));
+    }
 
-        let kept = |id: &str| Identity { key: Some(id.into()), ..Identity::default() };
-        assert!(!gone.still_know(&kept("a")), "what a store has kept is vouched for first");
-        assert!(gone.still_know(&gone.let_back(kept("a")).unwrap()));
-        assert_eq!(gone.let_back(kept("c")).unwrap_err().code, ErrorCode::SessionLost);
-        assert_eq!(gone.let_back(Identity::default()), Ok(Identity::default()));
+    #[test]
+    fn a_key_that_is_good_for_something_else_is_another() {
+        let entry = |scope, role: &str| ApiKeyEntry {
+            id: "a".to_owned(),
+            hash: KeyHash::of("1"),
+            scopes: vec![scope],
+            roles: vec![role.parse().unwrap()],
+        };
+        let client = ApiKeys::new(&[entry(Scope::Connect, "kiosk")]).client("1").unwrap();
+        for (scope, role, stays) in [
+            (Scope::Connect, "kiosk", true),
+            (Scope::Connect, "wall", false),
+            (Scope::Publish, "kiosk", false),
+        ] {
+            let changed = ApiKeys::new(&[entry(scope, role)]);
+            assert_eq!(changed.still_know(&client), stays, "{scope:?} {role}");
+            assert_eq!(changed.let_back(client.clone()).is_ok(), stays, "{scope:?} {role}");
+        }
     }
 
     #[test]
     fn admin_may_do_everything() {
-        let key =
-            |scopes: &[Scope]| ApiKey { id: "".into(), scopes: scopes.to_vec(), roles: Vec::new() };
+        let key = |scopes: &[Scope]| ApiKey {
+            id: "".into(),
+            mark: "".into(),
+            scopes: scopes.to_vec(),
+            roles: Vec::new(),
+        };
         assert!(key(&[Scope::Admin]).may(Scope::Publish));
         assert!(key(&[Scope::Publish]).may(Scope::Publish));
         assert!(!key(&[Scope::Publish]).may(Scope::Admin));
@@ -168,7 +194,10 @@ mod tests {
         };
         let keys = ApiKeys::new(&[entry("good", Scope::Connect), entry("other", Scope::Publish)]);
         let identity = keys.client("good").unwrap();
-        assert_eq!((&identity.user, identity.key.as_deref()), (&None, Some("good")));
+        assert_eq!(
+            (&identity.user, identity.key.as_deref()),
+            (&None, Some(&*mark("good", &KeyHash::of("good"))))
+        );
         assert_eq!(identity.roles, ["kiosk".parse().unwrap()]);
         assert_eq!(keys.client("other").unwrap_err().code, ErrorCode::Forbidden);
         assert_eq!(keys.client("unknown").unwrap_err().code, ErrorCode::Unauthorized);

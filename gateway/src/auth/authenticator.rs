@@ -30,15 +30,14 @@ impl Authenticator {
         metrics: Arc<Metrics>,
         before: Option<&Self>,
     ) -> Result<Self, AuthError> {
-        let (mut verifier, mut api_keys) = (Verifier::new(config)?, ApiKeys::new(&config.api_keys));
+        let mut verifier = Verifier::new(config)?;
         if let Some(before) = before {
             verifier = verifier.after(&before.verifier);
-            api_keys = api_keys.after(&before.api_keys);
         }
         Ok(Self {
             verifier: Arc::new(verifier),
             tickets: Arc::new(Tickets::new(store, metrics, config.tickets)),
-            api_keys: Arc::new(api_keys),
+            api_keys: Arc::new(ApiKeys::new(&config.api_keys)),
         })
     }
 
