@@ -107,7 +107,7 @@ pub(super) fn routes(
 ) -> Result<Routes, StartError> {
     let metrics = &admission.deps.metrics;
     let router = counted(api::router(Arc::clone(api)), metrics);
-    let taken = paths::settle(websockets, socketio.iter().flat_map(|mount| mount.paths()))?;
+    let taken = paths::settle(websockets, socketio.iter().map(|mount| mount.path()))?;
     let rest = rest::router(api, admission, profiles, &taken)?;
     let rest = rest.map(|router| counted(router, metrics));
     let mut public = connection::router(admission, websockets)

@@ -1,6 +1,6 @@
 //! From configuration to what each part goes by.
 
-use std::{collections::HashMap, error::Error, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use broker_core::{
     NodeId,
@@ -20,7 +20,7 @@ use crate::{
     connection::{Admission, Deps, Latest, Mounts, TwoFaces, WireLimits},
     dialect::{Form, Framing},
     directory::LeaseTimes,
-    profile::{Profile, WebSocketMount},
+    profile::{Profile, SocketIoMount, WebSocketMount},
     services::Services,
     socketio::{Bundle, Echo, ForwardLimits, Forwarder, Mount, Site},
     telemetry::{Metrics, TelemetryOptions, Tracing},
@@ -166,27 +166,23 @@ pub(super) fn socketio(
 
 /// Whether there is anywhere that Socket.IO is served.
 pub(super) fn serves_socketio(by: &Configured) -> bool {
-    sites(by).iter().any(|site| !site.paths.is_empty())
+    !sites(by).is_empty()
 }
 
-/// What is spoken over WebSockets at which path. All who are shown a face have one framing.
+/// What is spoken over WebSockets at which path. Each has a framing of its own, also where the face
+/// is the same: a reload may change one of them.
 pub(super) fn mounts(Configured { config, profiles }: &Configured) -> Result<Mounts, TwoFaces> {
     let mut mounts = Mounts::default();
     config.http.paths.iter().for_each(|path| mounts.add_native(path));
     for profile in &**profiles {
-        let mut framings = HashMap::new();
         for WebSocketMount { paths, envelope } in &profile.websocket {
-            let framing = envelope.as_ref().map(|face| {
-                Arc::clone(framings.entry(&face.name).or_insert_with(|| {
-                    let face = Arc::clone(face);
-                    Arc::new(Framing { form: Form::Envelope, face: face.into(), echo: false })
-                }))
-            });
             for path in paths {
-                match &framing {
-                    Some(framing) => mounts.add_envelope(path, framing)?,
-                    None => mounts.add_native(path),
-                }
+                let Some(face) = envelope.clone() else {
+                    mounts.add_native(path);
+                    continue;
+                };
+                let framing = Framing { form: Form::Envelope, face: face.into(), echo: false };
+                mounts.add_envelope(path, framing)?;
             }
         }
     }
@@ -195,32 +191,31 @@ pub(super) fn mounts(Configured { config, profiles }: &Configured) -> Result<Mou
 
 /// Where profiles say; without any that does, where the configuration says, with the built-in one.
 fn sites(Configured { config, profiles }: &Configured) -> Vec<Site> {
-    let of_profiles: Vec<Site> = profiles
-        .iter()
-        .flat_map(|profile| &profile.socketio)
-        .map(|mount| {
+    let site =
+        |path: &String, faces: &[_], echo| Site { path: path.clone(), faces: faces.to_vec(), echo };
+    let of_profiles: Vec<&SocketIoMount> =
+        profiles.iter().flat_map(|profile| &profile.socketio).collect();
+    if !of_profiles.is_empty() {
+        let sites = of_profiles.into_iter().flat_map(|mount| {
             let faces = mount.namespaces.iter().filter_map(|(namespace, face)| {
                 Some((Namespace::new(namespace).ok()?, Arc::clone(face)))
             });
-            Site { paths: mount.paths.clone(), faces: faces.collect(), echo: Echo::Nothing }
-        })
-        .collect();
-    if !of_profiles.is_empty() {
-        return of_profiles;
+            let faces: Vec<_> = faces.collect();
+            mount.paths.iter().map(move |path| site(path, &faces, Echo::Nothing))
+        });
+        return sites.collect();
     }
     let built_in = Profile::built_in();
     let Some(face) = built_in.faces.values().next() else { return Vec::new() };
     let named = |name: &SpaceName| (name.0.clone(), Arc::clone(face));
-    let site = Site {
-        paths: config.socketio.paths.clone(),
-        faces: config.socketio.namespaces.iter().map(named).collect(),
-        echo: if config.testing.echo { Echo::Events } else { Echo::Nothing },
-    };
-    if !config.testing.echo {
-        return vec![site];
+    let faces: Vec<_> = config.socketio.namespaces.iter().map(named).collect();
+    let echo = if config.testing.echo { Echo::Events } else { Echo::Nothing };
+    let mut sites: Vec<Site> =
+        config.socketio.paths.iter().map(|path| site(path, &faces, echo)).collect();
+    if config.testing.echo {
+        sites.push(site(&"/engine.io".to_owned(), &faces, Echo::Messages));
     }
-    let below = Site { paths: vec!["/engine.io".to_owned()], echo: Echo::Messages, ..site.clone() };
-    vec![site, below]
+    sites
 }
 
 /// The way to Socket.IO sessions at other gateways.
@@ -247,4 +242,71 @@ fn connections_by_open_files() -> usize {
         1024
     });
     usize::try_from(limit.saturating_sub(RESERVED).max(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    const TOGETHER: &str = r#"
+[[socketio]]
+paths = ["/io", "/staff/io"]
+namespaces = { "/" = "app" }
+[[websocket]]
+paths = ["/ws", "/staff"]
+dialect = "envelope"
+face = "app"
+[faces.app]
+"#;
+
+    const APART: &str = r#"
+[[socketio]]
+paths = ["/io"]
+namespaces = { "/" = "app" }
+[[socketio]]
+paths = ["/staff/io"]
+namespaces = { "/" = "staff" }
+[[websocket]]
+paths = ["/ws"]
+dialect = "envelope"
+face = "app"
+[[websocket]]
+paths = ["/staff"]
+dialect = "envelope"
+face = "staff"
+[faces.app]
+[faces.staff]
+"#;
+
+    fn by(profile: &str) -> Configured {
+        let config = Sources::default().load().unwrap().config;
+        let profile = Profile::parse(profile, "profile.toml").unwrap();
+        Configured { config: Arc::new(config), profiles: [profile].into() }
+    }
+
+    #[test]
+    fn a_path_that_gets_a_face_of_its_own_takes_its_clients_along() {
+        let mut shown = Vec::new();
+        let before = mounts(&by(TOGETHER)).unwrap();
+        mounts(&by(APART)).unwrap().after(&before, &mut shown);
+        for (framing, face) in &shown {
+            framing.show(Arc::clone(face));
+        }
+        let faces = shown.iter().map(|(framing, _)| framing.face().name.clone());
+        assert_eq!(faces.collect::<Vec<_>>(), ["staff", "app"]);
+    }
+
+    #[test]
+    fn each_path_of_socketio_is_served_by_itself() {
+        let sites = |profile| {
+            let named = |site: Site| (site.path, site.faces[0].1.name.clone());
+            sites(&by(profile)).into_iter().map(named).collect::<Vec<_>>()
+        };
+        let both = |faces: [&str; 2]| {
+            [("/io".to_owned(), faces[0].into()), ("/staff/io".to_owned(), faces[1].into())]
+        };
+        assert_eq!(sites(TOGETHER), both(["app", "app"]));
+        assert_eq!(sites(APART), both(["app", "staff"]));
+    }
 }

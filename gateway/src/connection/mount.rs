@@ -52,13 +52,9 @@ impl Mounts {
 
     /// # Errors
     /// Another face is served there in the same way.
-    pub(crate) fn add_envelope(
-        &mut self,
-        path: &str,
-        framing: &Arc<Framing>,
-    ) -> Result<(), TwoFaces> {
+    pub(crate) fn add_envelope(&mut self, path: &str, framing: Framing) -> Result<(), TwoFaces> {
         let mount = self.0.entry(path.to_owned()).or_default();
-        match mount.envelope.replace(Arc::clone(framing)) {
+        match mount.envelope.replace(Arc::new(framing)) {
             Some(_) => Err(TwoFaces { path: path.to_owned() }),
             None => Ok(()),
         }
@@ -206,9 +202,9 @@ mod tests {
         }
     }
 
-    fn framing() -> Arc<Framing> {
+    fn framing() -> Framing {
         let face = Arc::clone(&Profile::built_in().faces["default"]);
-        Arc::new(Framing { form: Form::Envelope, face: face.into(), echo: false })
+        Framing { form: Form::Envelope, face: face.into(), echo: false }
     }
 
     #[test]
@@ -225,7 +221,7 @@ mod tests {
 
     #[test]
     fn where_a_face_is_served_who_names_nothing_is_shown_it() {
-        let both = Mount { native: true, envelope: Some(framing()) };
+        let both = Mount { native: true, envelope: Some(framing().into()) };
         assert_eq!(choose(&both, "", "/ws?token=x").unwrap(), "envelope, false");
         assert_eq!(choose(&both, "", "/ws?dialect=envelope").unwrap(), "envelope, false");
         assert_eq!(choose(&both, "", "/ws?token=x&dialect=native").unwrap(), "native, false");
@@ -233,7 +229,7 @@ mod tests {
         assert_eq!(choose(&both, "fanfare.envelope.v1", "/ws").unwrap(), "envelope, true");
         assert_eq!(choose(&both, "fanfare.token.abc", "/ws").unwrap(), "envelope, false");
         assert_eq!(choose(&both, "", "/ws?dialect=mqtt"), Err("unknown_dialect"));
-        let alone = Mount { native: false, envelope: Some(framing()) };
+        let alone = Mount { native: false, envelope: Some(framing().into()) };
         assert_eq!(choose(&alone, "", "/ws?dialect=native"), Err("unknown_dialect"));
         assert_eq!(choose(&alone, "fanfare.v1", "/ws"), Err("unknown_subprotocol"));
         assert_eq!(choose(&Mount::native(), "", "/ws?dialect=envelope"), Err("unknown_dialect"));
@@ -243,9 +239,9 @@ mod tests {
     fn a_path_has_one_face() {
         let mut mounts = Mounts::default();
         mounts.add_native("/ws");
-        mounts.add_envelope("/ws", &framing()).unwrap();
-        mounts.add_envelope("/", &framing()).unwrap();
-        assert!(mounts.add_envelope("/ws", &framing()).is_err());
+        mounts.add_envelope("/ws", framing()).unwrap();
+        mounts.add_envelope("/", framing()).unwrap();
+        assert!(mounts.add_envelope("/ws", framing()).is_err());
         assert_eq!(mounts.paths().collect::<Vec<_>>(), ["/", "/ws"]);
         mounts.remove_native("/");
         assert_eq!(mounts.paths().collect::<Vec<_>>(), ["/", "/ws"], "an envelope is left");

@@ -55,6 +55,11 @@ impl Bundle {
         Ok(Self(files))
     }
 
+    /// Where they are served, below a path without a slash at its end.
+    pub(crate) fn paths(path: &str) -> impl Iterator<Item = String> {
+        FILES.into_iter().map(move |name| format!("{path}/{name}"))
+    }
+
     /// The routes below a path without a slash at its end.
     pub(super) fn router(self: &Arc<Self>, path: &str) -> Router {
         FILES.into_iter().fold(Router::new(), |router, name| {

@@ -61,11 +61,9 @@ enum Refusal {
 pub(crate) fn router(mounts: &[Arc<Mount>]) -> Router {
     let mut all = Router::new();
     for mount in mounts {
-        let (mut router, mut scripts) = (Router::new(), Router::new());
-        for path in mount.paths() {
-            router = router.route(&path, any(serve)).route(&format!("{path}/"), any(serve));
-            scripts = scripts.merge(mount.bundle.router(&path));
-        }
+        let path = mount.path();
+        let router = Router::new().route(path, any(serve)).route(&format!("{path}/"), any(serve));
+        let scripts = mount.bundle.router(path);
         let limit = DefaultBodyLimit::max(mount.options.max_payload);
         let admission = || Arc::clone(&mount.admission);
         let cors = middleware::from_fn_with_state(admission(), cors::guard);

@@ -35,14 +35,15 @@ pub(crate) use http::router;
 use polled::Polled;
 use sid::{Owner, Sid};
 
-/// What is served under some paths.
+/// What is served at a path. None shares anything with another's: a reload may change one of them.
 #[derive(Debug)]
 pub(crate) struct Mount {
     admission: Arc<Admission>,
     /// As the admission's, but that sessions leave silence to the transport.
     deps: Arc<Deps>,
     options: Options,
-    paths: Vec<String>,
+    /// Without a slash at its end.
+    path: String,
     bundle: Arc<Bundle>,
     /// Whether messages come back as they are, below Socket.IO.
     echo: bool,
@@ -56,7 +57,7 @@ pub(crate) struct Mount {
 /// Where clients come, and who serves them in which namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
-    pub(crate) paths: Vec<String>,
+    pub(crate) path: String,
     pub(crate) faces: Vec<(Namespace, Arc<Face>)>,
     pub(crate) echo: Echo,
 }
@@ -94,7 +95,8 @@ impl Mount {
         site: Site,
         node: &NodeId,
     ) -> Self {
-        let Site { paths, faces, echo } = site;
+        let Site { path, faces, echo } = site;
+        let path = path.trim_end_matches('/').to_owned();
         // So long a client that has gone may seem to be there.
         let silence = options.ping_interval + options.ping_timeout;
         let recovery = (options.recovery && echo == Echo::Nothing).then_some(silence);
@@ -111,12 +113,12 @@ impl Mount {
         }
         let (owner, polled) = (Owner::of(node), Arc::new(DashMap::new()));
         let (echo, forwarder, bundle) = (echo == Echo::Messages, None, Arc::default());
-        Self { admission, deps, options, paths, bundle, echo, framings, owner, forwarder, polled }
+        Self { admission, deps, options, path, bundle, echo, framings, owner, forwarder, polled }
     }
 
     /// Where clients connect, without a slash at the end.
-    pub(crate) fn paths(&self) -> Vec<String> {
-        self.paths.iter().map(|path| path.trim_end_matches('/').to_owned()).collect()
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Who serves clients here.
@@ -124,11 +126,11 @@ impl Mount {
         self.framings.values().map(|framing| framing.face()).collect()
     }
 
-    /// The same, in the place of one that was served under one of its paths: its sessions go on.
-    /// `faces`: what their clients are to be shown, is added.
+    /// The same, in the place of what was served at its path: the sessions there go on. `faces`:
+    /// what their clients are to be shown, is added.
     pub(crate) fn after(mut self, before: &[Arc<Self>], faces: &mut Vec<Shown>) -> Self {
-        let same = |other: &&Arc<Self>| other.paths.iter().any(|path| self.paths.contains(path));
-        let Some(before) = before.iter().find(same) else { return self };
+        let before = before.iter().find(|before| before.path == self.path);
+        let Some(before) = before else { return self };
         self.polled = Arc::clone(&before.polled);
         for (place, framing) in &mut self.framings {
             if let Some(known) = before.framings.get(place) {
