@@ -43,7 +43,7 @@ impl Conversation {
         let Some(verb) = face.verb(name) else {
             return Err(Failure::unknown_event(name));
         };
-        if verb.rate.is_some_and(|rate| !faced.rates.allow(verb.number, rate)) {
+        if verb.rate.is_some_and(|rate| !faced.rates.allow(&face, (verb.number, rate))) {
             return Err(verb.too_often(&context, name));
         }
         verb.evaluate(&context, name, args)
