@@ -127,7 +127,8 @@ pub(crate) async fn run(
     let verifier = watch::Sender::new(Arc::clone(generation.verifier()));
     background.spawn(keep_keys_fresh(verifier.subscribe()));
     let running = Running { sites: servers.sites.clone(), inbox: api, verifier };
-    let reloader = Reloader { inputs: Arc::new(inputs), seen, loaded, generation, running };
+    let (inputs, loaded) = (Arc::new(inputs), Arc::new(loaded));
+    let reloader = Reloader { inputs, seen, loaded, generation, running };
     background.spawn(reloader.run(signals.hangup.take()));
     started(&servers.started);
     tracing::info!(%node, public = ?servers.started.public, admin = %servers.started.admin, "listening");

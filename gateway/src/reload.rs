@@ -30,8 +30,10 @@ pub(crate) struct Inputs {
 pub(crate) struct Reading {
     /// The files, as they were before.
     pub(crate) seen: Seen,
-    pub(crate) outcome: Result<(Loaded, Vec<Profile>), ConfigErrors>,
+    pub(crate) outcome: Outcome,
 }
+
+type Outcome = Result<(Loaded, Vec<Profile>), ConfigErrors>;
 
 /// What a gateway starts with.
 pub(crate) struct Startup {
@@ -44,19 +46,25 @@ pub(crate) struct Startup {
 impl Inputs {
     /// Reads and checks all files. It blocks.
     pub(crate) fn read(&self) -> Reading {
+        let known = self.profiles.iter().cloned().chain(self.sources.files()).collect();
+        let (seen, outcome) = Seen::steady(known, || self.read_once());
+        Reading { seen, outcome }
+    }
+
+    /// With the files that were read.
+    fn read_once(&self) -> (Vec<PathBuf>, Outcome) {
         let profiles: Vec<Result<Profile, ConfigErrors>> =
             self.profiles.iter().map(|file| Profile::load(file)).collect();
         let brought = profiles.iter().flatten().map(|profile| profile.config().clone()).collect();
         let sources = Sources { profiles: brought, ..self.sources.clone() };
         let files = self.profiles.iter().cloned().chain(sources.files()).collect();
-        let seen = Seen::now(files);
         let profiles = profiles.into_iter().collect::<Result<Vec<_>, _>>();
         let outcome = profiles.and_then(|profiles| {
             let mut loaded = sources.load()?;
             loaded.config.sabotage = self.sabotage;
             Ok((loaded, profiles))
         });
-        Reading { seen, outcome }
+        (files, outcome)
     }
 
     /// Reads what a gateway starts with.

@@ -15,6 +15,7 @@ use crate::{
     api,
     auth::Verifier,
     config::{Change, Loaded},
+    profile::Profile,
     reload::{self, Inputs, Reading, Seen},
     telemetry::Metrics,
 };
@@ -30,9 +31,16 @@ pub(super) struct Running {
 pub(super) struct Reloader {
     pub(super) inputs: Arc<Inputs>,
     pub(super) seen: Seen,
-    pub(super) loaded: Loaded,
+    pub(super) loaded: Arc<Loaded>,
     pub(super) generation: Arc<Generation>,
     pub(super) running: Running,
+}
+
+/// What is to be taken over.
+struct Next {
+    loaded: Loaded,
+    after_restart: Vec<String>,
+    generation: Generation,
 }
 
 impl Reloader {
@@ -55,33 +63,31 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
+        match self.prepare().await {
+            Ok(next) => self.take_over(next),
+            Err(why) => self.refuse(&why),
+        }
+    }
+
+    /// Reads and builds all that there is to it, while nothing goes by it yet.
+    async fn prepare(&mut self) -> Result<Next, String> {
+        // Also where reading breaks, the same files are not to be read over and over.
+        self.seen = self.seen.again().await;
         let inputs = Arc::clone(&self.inputs);
-        let Ok(Reading { seen, outcome }) = task::spawn_blocking(move || inputs.read()).await
-        else {
-            return self.refuse(&"a part of the gateway broke while it read the files");
-        };
+        let Reading { seen, outcome } = apart(move || Ok(inputs.read())).await?;
         self.seen = seen;
-        let (loaded, profiles) = match outcome {
-            Ok(read) => read,
-            Err(errors) => return self.refuse(&errors),
-        };
-        let Change { loaded, after_restart } = match self.loaded.change_to(loaded) {
-            Ok(change) => change,
-            Err(errors) => return self.refuse(&errors),
-        };
-        let by = Configured { config: Arc::new(loaded.config.clone()), profiles: profiles.into() };
-        reload::warn(&loaded, &by.profiles);
-        let generation = match self.generation.next(by) {
-            Ok(generation) => generation,
-            Err(error) => return self.refuse(&error),
-        };
+        let (before, generation) = (Arc::clone(&self.loaded), Arc::clone(&self.generation));
+        apart(move || {
+            let (loaded, profiles) = outcome.map_err(|errors| errors.to_string())?;
+            Next::after((&before, &generation), loaded, profiles)
+        })
+        .await
+    }
+
+    fn take_over(&mut self, Next { loaded, after_restart, generation }: Next) {
         for option in after_restart {
             tracing::warn!("{option} has changed, and takes effect after a restart");
         }
-        self.take_over(loaded, generation);
-    }
-
-    fn take_over(&mut self, loaded: Loaded, generation: Generation) {
         generation.take_over();
         let Running { sites, inbox, verifier } = &self.running;
         sites.replace(&generation.routes);
@@ -89,13 +95,13 @@ impl Reloader {
         verifier.send_replace(Arc::clone(generation.verifier()));
         self.metrics().reloads.reloaded();
         tracing::info!("the configuration was reloaded");
-        (self.loaded, self.generation) = (loaded, Arc::new(generation));
+        (self.loaded, self.generation) = (Arc::new(loaded), Arc::new(generation));
     }
 
     /// All stays as it was.
-    fn refuse(&self, why: &dyn std::fmt::Display) {
+    fn refuse(&self, why: &str) {
         self.metrics().reloads.refused();
-        for line in why.to_string().lines() {
+        for line in why.lines() {
             tracing::error!("not reloaded: {line}");
         }
         tracing::error!("the configuration stays as it was");
@@ -106,6 +112,29 @@ impl Reloader {
     }
 }
 
+impl Next {
+    fn after(
+        (before, generation): (&Loaded, &Generation),
+        loaded: Loaded,
+        profiles: Vec<Profile>,
+    ) -> Result<Self, String> {
+        let change = before.change_to(loaded).map_err(|errors| errors.to_string())?;
+        let Change { loaded, after_restart } = change;
+        let by = Configured { config: Arc::new(loaded.config.clone()), profiles: profiles.into() };
+        reload::warn(&loaded, &by.profiles);
+        let generation = generation.next(by).map_err(|error| error.to_string())?;
+        Ok(Self { loaded, after_restart, generation })
+    }
+}
+
+/// Does what blocks, and what a configuration that nobody thought of may break, where neither harms.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let broken = "a part of the gateway broke on the configuration: please report it";
+    task::spawn_blocking(work).await.unwrap_or_else(|_| Err(broken.to_owned()))
+}
+
 /// Keeps the keys fresh that tokens are verified with, whichever those are. Runs until dropped.
 pub(super) async fn keep_keys_fresh(mut latest: watch::Receiver<Arc<Verifier>>) {
     loop {
@@ -114,5 +143,17 @@ pub(super) async fn keep_keys_fresh(mut latest: watch::Receiver<Arc<Verifier>>) 
             () = verifier.keep_fresh() => {}
             changed = latest.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_breaks_is_an_error_and_ends_nothing_else() {
+        let broken: Result<(), String> = apart(|| panic!("as a router does")).await;
+        assert!(broken.unwrap_err().contains("broke"));
+        assert_eq!(apart(|| Ok(1)).await, Ok(1));
     }
 }

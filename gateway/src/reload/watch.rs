@@ -10,9 +10,11 @@ use tokio::{task, time};
 
 /// What is written in place may be half written: it counts once it has stayed for this long.
 const SETTLED: Duration = Duration::from_millis(500);
+/// How often files are read that change while they are read.
+const TURNS: u32 = 5;
 
 /// Files as they were at some moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     files: Vec<PathBuf>,
     print: [u8; 32],
@@ -23,6 +25,31 @@ impl Seen {
     pub(crate) fn now(files: Vec<PathBuf>) -> Self {
         let print = print(&files);
         Self { files, print }
+    }
+
+    /// The same files as they are now.
+    pub(crate) async fn again(&self) -> Self {
+        Self { files: self.files.clone(), print: self.look().await }
+    }
+
+    /// Reads until nothing changes meanwhile, so that what is read is of one time. `read`: says
+    /// which files it has read, too; `files` are those that are known before. It blocks.
+    pub(super) fn steady<T>(
+        mut files: Vec<PathBuf>,
+        mut read: impl FnMut() -> (Vec<PathBuf>, T),
+    ) -> (Self, T) {
+        let mut turns = TURNS;
+        loop {
+            let before = Self::now(files);
+            let (read_files, outcome) = read();
+            let after = Self::now(read_files);
+            turns -= 1;
+            // Where they do not come to rest, they differ from what is given, and so are read again.
+            if after == before || turns == 0 {
+                return (before, outcome);
+            }
+            files = after.files;
+        }
     }
 
     /// Waits until they hold something else, looking this often.
@@ -81,6 +108,36 @@ mod tests {
         assert_ne!(seen.look().await, seen.print);
         fs::remove_file(&file).unwrap();
         assert_ne!(seen.look().await, seen.print);
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_it_is_read_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["profile", "named"] {
+            fs::write(at(name), "1").unwrap();
+        }
+        let mut times = 0;
+        let mut read = || {
+            times += 1;
+            let profile = fs::read_to_string(at("profile")).unwrap();
+            if times == 2 {
+                fs::write(at("profile"), "2").unwrap();
+            }
+            (vec![at("profile"), at("named")], profile)
+        };
+        let (seen, profile) = Seen::steady(vec![at("profile")], &mut read);
+        assert_eq!((&*profile, seen.files.len()), ("2", 2));
+        assert_eq!(seen.again().await, seen);
+        assert_eq!(times, 3, "once to know the files, once more, since one has changed");
+
+        let mut number = 2;
+        let (seen, ()) = Seen::steady(vec![at("profile")], || {
+            number += 1;
+            fs::write(at("profile"), number.to_string()).unwrap();
+            (vec![at("profile")], ())
+        });
+        assert_ne!(seen.again().await, seen, "files that never rest are read again later");
     }
 
     /// As kubelet does: `a` is a link to `..data/a`, and `..data` one to a directory.
