@@ -142,8 +142,8 @@ def socketio():
     """socketio(gateway, token=…): a client of the profile that has said who it is."""
     with contextlib.ExitStack() as stack:
 
-        def connect(gateway, **auth):
-            url = gateway.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+        def connect(gateway, at="/socket.io", **auth):
+            url = gateway.url.replace("http", "ws") + at + "/?EIO=4&transport=websocket"
             client = websocket.create_connection(url, timeout=5)
             stack.callback(client.close)
             assert client.recv().startswith("0{")
@@ -170,7 +170,7 @@ def test_rules_and_limits_change_for_those_who_are_connected(gateway, connect):
     Api(gateway).publish(channel="fresh:1", data="new")
     Api(gateway).publish(channel="log:1", data="old")
     assert ann.expect_data(2) == ["new", "old"]
-    assert gateway.metric('messages_out_total{namespace="fresh",path="live"}') == 1
+    assert gateway.metric('messages_out_total{channel_namespace="fresh",path="live"}') == 1
 
 
 def test_keys_change_for_what_comes_next(gateway, connect):
@@ -243,6 +243,33 @@ def test_swapped_files_are_noticed_and_profiles_change_for_those_who_are_connect
     assert http("GET", f"{watching.url}/elsewhere/?transport=none").json["message"] == "Transport unknown"
     Api(watching).publish(channel="chat:1", data="three")
     assert ann.recv() == '42["told","three"]'
+
+
+def test_paths_that_get_faces_of_their_own_take_their_clients_along(gateway, socketio):
+    together = PROFILE.replace('"/socket.io"]', '"/socket.io", "/staff"]')
+    gateway.mounted.write("profile.toml", together)
+    gateway.reload()
+    ann, bob = socketio(gateway, token=token("ann")), socketio(gateway, "/staff", token=token("bob"))
+    for client in (ann, bob):
+        assert client.recv().startswith('40{"sid":')
+
+    def subscribers():
+        return [it["subscribers"] for it in Api(gateway).get("/v1/channels?prefix=chat:1")["channels"]]
+
+    wait_until(lambda: subscribers() == [2], "both are in the channel")
+
+    staff = PROFILE.replace("/socket.io", "/staff").replace('"app"', '"staff"').replace("faces.app", "faces.staff")
+    gateway.mounted.write("profile.toml", PROFILE + staff.replace('emit = "said"', 'emit = "heard"'))
+    gateway.reload()
+    Api(gateway).publish(channel="chat:1", data=1)
+    assert (ann.recv(), bob.recv()) == ('42["said",1]', '42["heard",1]')
+
+
+def test_a_path_with_two_meanings_is_refused(gateway, connect):
+    gateway.mounted.config('[http]\npaths = ["/socket.io/socket.io.js"]\n')
+    gateway.reload("refused")
+    assert "/socket.io/socket.io.js has two meanings" in gateway.logged()
+    connect(gateway, token("ann"))
 
 
 def test_who_came_with_an_api_key_that_is_revoked_has_to_go(gateway, socketio):
