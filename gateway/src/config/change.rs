@@ -33,8 +33,12 @@ impl Loaded {
         let mut fixed = Vec::new();
         let both = (Some(&Value::Table(values)), Some(&Value::Table(running)));
         find_fixed(Schema::new(&schema), &Key::default(), both, &mut fixed);
-        let mut after_restart: Vec<String> = fixed.iter().map(ToString::to_string).collect();
         let Self { config, mut layers, .. } = new;
+        // A listener goes on with TLS or without: nobody is to go on in the clear by an oversight.
+        if self.config.http.tls().is_some() != config.http.tls().is_some() {
+            fixed.extend(["http.tls_cert", "http.tls_key"].map(Key::from));
+        }
+        let mut after_restart: Vec<String> = fixed.iter().map(ToString::to_string).collect();
         for key in &fixed {
             layers.remove(key);
             if let Some(value) = self.layers.get(key) {

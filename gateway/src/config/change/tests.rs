@@ -88,6 +88,22 @@ fn what_needs_a_restart_stays_and_is_named() {
 }
 
 #[test]
+fn a_listener_keeps_tls_or_its_lack() {
+    let tls = |name| format!("[http]\ntls_cert = \"{name}.crt\"\ntls_key = \"{name}.key\"\n");
+    let served = |config: &Config| config.http.tls().map(|(cert, _)| cert.to_owned());
+    let both = ["http.tls_cert", "http.tls_key"];
+    for (running, new, waits, after) in [
+        (tls("a"), String::new(), &both[..], Some("a.crt")),
+        (String::new(), tls("a"), &both, None),
+        (tls("a"), tls("b"), &[], Some("b.crt")),
+    ] {
+        let (config, after_restart) = change(&running, &new);
+        assert_eq!(after_restart, waits);
+        assert_eq!(served(&config), after.map(Into::into));
+    }
+}
+
+#[test]
 fn a_default_that_is_written_is_no_change() {
     let (_, after_restart) =
         change("", "[nats]\nprefix = \"fanfare\"\n[session]\nwindow = \"2m\"\n");

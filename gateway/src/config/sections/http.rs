@@ -82,6 +82,7 @@ pub(crate) struct Http {
     pub(crate) max_connections: usize,
     /// PEM file with the certificate chain of the public listeners. Give both it and `tls_key`,
     /// or neither: then the listeners speak plain HTTP, for a proxy in front that ends TLS.
+    /// From the one to the other needs a restart.
     #[schemars(extend("x-reloadable" = true))]
     pub(crate) tls_cert: Option<PathBuf>,
     /// PEM file with the private key that belongs to `tls_cert`.

@@ -28,7 +28,8 @@ impl ReloadMetrics {
             reloads,
             successful: make.gauge(
                 "config_last_reload_successful",
-                "Whether what the files held at the last reload, or at the start, is in force.",
+                "Whether what the files held at the last reload, or at the start, was taken over, but \
+                 for what waits for a restart.",
             )?,
             timestamp: make.gauge(
                 "config_last_reload_timestamp_seconds",
