@@ -265,6 +265,20 @@ def test_paths_that_get_faces_of_their_own_take_their_clients_along(gateway, soc
     assert (ann.recv(), bob.recv()) == ('42["said",1]', '42["heard",1]')
 
 
+def test_whom_a_face_does_not_want_any_more_has_to_go(gateway, socketio):
+    gateway.mounted.config(instead=("[auth]", "[auth]\nanonymous = true"))
+    gateway.reload()
+    ann, nobody = socketio(gateway, token=token("ann")), socketio(gateway)
+    for client in (ann, nobody):
+        assert client.recv().startswith('40{"sid":')
+    required = PROFILE.replace("[faces.app.auth]", '[faces.app.auth]\nrequire = ["authenticated"]')
+    gateway.mounted.write("profile.toml", required)
+    gateway.reload()
+    assert nobody.recv() == "41"
+    Api(gateway).publish(channel="chat:1", data=1)
+    assert ann.recv() == '42["said",1]'
+
+
 def test_a_path_with_two_meanings_is_refused(gateway, connect):
     gateway.mounted.config('[http]\npaths = ["/socket.io/socket.io.js"]\n')
     gateway.reload("refused")

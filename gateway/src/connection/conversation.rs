@@ -289,10 +289,12 @@ impl Conversation {
     }
 
     /// Goes by the configuration that holds now. Who has shown an API key may stay as long as that is
-    /// good.
+    /// good, and whom the client's face wants now.
     fn take_over_change(&mut self) {
         self.deps = Arc::clone(&self.deps).latest();
-        if !self.deps.authenticator.api_keys.still_know(self.session.identity()) {
+        let identity = self.session.identity();
+        let known = self.deps.authenticator.api_keys.still_know(identity);
+        if !known || self.session.is_open() && self.is_wanted(identity).is_err() {
             self.session.handle_close(CloseCode::Unauthorized);
         }
         self.session.handle_rules(Arc::clone(&self.deps.rules));
@@ -305,11 +307,13 @@ impl Conversation {
 
     /// Whom the client's face does not want has no session: nothing is given to it.
     fn let_in(&self, identity: Identity) -> Result<Identity, Failure> {
-        let Dialect::Faced(faced) = &self.dialect else { return Ok(identity) };
-        match faced.framing().face().auth.require.check(&identity) {
-            Ok(()) => Ok(identity),
-            Err(unmet) => Err(Failure::new(ErrorCode::Forbidden, unmet.to_string())),
-        }
+        self.is_wanted(&identity).map(|()| identity)
+    }
+
+    fn is_wanted(&self, identity: &Identity) -> Result<(), Failure> {
+        let Dialect::Faced(faced) = &self.dialect else { return Ok(()) };
+        let checked = faced.framing().face().auth.require.check(identity);
+        checked.map_err(|unmet| Failure::new(ErrorCode::Forbidden, unmet.to_string()))
     }
 
     pub(super) fn finish(&mut self, outcome: Outcome) {
