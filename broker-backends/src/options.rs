@@ -102,6 +102,9 @@ pub struct NatsOptions {
     pub publish_capacity: usize,
     /// How long anything waits for the server to confirm.
     pub deadline: Duration,
+    /// How long to go on trying while the server is out of reach, or its JetStream is not whole
+    /// yet; zero: once.
+    pub connect_within: Duration,
     /// How messages are stored.
     pub streams: StreamOptions,
     /// Whether to start without a server and go on trying: until one is there, everything is
@@ -136,6 +139,7 @@ impl NatsOptions {
             queue_capacity: 65_536,
             publish_capacity: 8192,
             deadline: Duration::from_secs(2),
+            connect_within: Duration::ZERO,
             streams: StreamOptions::default(),
             wait: false,
         }

@@ -1,44 +1,15 @@
 //! From configuration to backends: embedded, or a cluster.
 
-use std::time::Duration;
-
 use broker_backends::{
     Backends, ClusterOptions, ConnectError, EmbeddedOptions, NatsAuth, NatsOptions, RedisOptions,
     RosterOptions, TlsFiles,
 };
 use broker_core::NodeId;
-use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Nats, Redis};
 
-/// Between attempts to connect.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Connects to NATS and Redis where they are configured; without both, everything is embedded.
-/// Where all parts of a cluster start at once, NATS may not be there yet: this tries again, as long
-/// as `nats.connect_within` says.
 pub(crate) async fn open(config: &Config, node: &NodeId) -> Result<Backends, ConnectError> {
-    let end = Instant::now() + config.nats.connect_within;
-    loop {
-        match open_once(config, node).await {
-            Err(error) if may_pass(&error) && Instant::now() + PAUSE < end => {
-                tracing::warn!(%error, "the gateway cannot start yet: trying again");
-            }
-            outcome => return outcome,
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-/// Whether NATS may only be on its way up.
-fn may_pass(error: &ConnectError) -> bool {
-    match error {
-        ConnectError::Nats(_) | ConnectError::NoJetStream(_) | ConnectError::Stream { .. } => true,
-        ConnectError::Option { .. } | ConnectError::NatsTooOld { .. } => false,
-    }
-}
-
-async fn open_once(config: &Config, node: &NodeId) -> Result<Backends, ConnectError> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let redis_url = config.redis.url.as_ref();
     let roster = RosterOptions {
@@ -95,6 +66,7 @@ pub(crate) fn nats(config: &Nats, node: NodeId, workers: usize) -> NatsOptions {
         workers,
         queue_capacity: config.queue_capacity,
         deadline: config.deadline,
+        connect_within: config.connect_within,
         ..NatsOptions::new(config.url.clone(), node)
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use async_nats::{Client, ConnectOptions};
 use broker_core::history::Queue;
 use futures_util::stream::select;
+use tokio::time::{Instant, sleep};
 
 use super::{
     bus::NatsBus,
@@ -48,7 +49,38 @@ pub(crate) struct Parts {
     pub(crate) link: Link,
 }
 
+/// Between attempts to connect.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where all parts of a cluster start at once, NATS may not be there yet: this tries again, as long
+/// as [`NatsOptions::connect_within`] says.
 pub(crate) async fn connect(
+    options: NatsOptions,
+    histories: &Histories,
+    queue: Option<&Queue>,
+    stats: Arc<BusStats>,
+) -> Result<Parts, ConnectError> {
+    let end = Instant::now() + options.connect_within;
+    loop {
+        match connect_once(options.clone(), histories, queue, Arc::clone(&stats)).await {
+            Err(error) if may_pass(&error) && Instant::now() + PAUSE < end => {
+                tracing::warn!(%error, "not connected yet: trying again");
+            }
+            outcome => return outcome,
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Whether NATS may only be on its way up.
+fn may_pass(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Nats(_) | ConnectError::NoJetStream(_) | ConnectError::Stream { .. } => true,
+        ConnectError::Option { .. } | ConnectError::NatsTooOld { .. } => false,
+    }
+}
+
+async fn connect_once(
     options: NatsOptions,
     histories: &Histories,
     queue: Option<&Queue>,
@@ -60,8 +92,24 @@ pub(crate) async fn connect(
     let returns = Returns::new(format!("{}.{}", options.inbox_prefix, options.node));
     let mailboxes =
         (0..options.workers.max(1)).map(|_| Arc::new(Mailbox::new(options.queue_capacity)));
-    let link = Link::new(options.deadline, returns, mailboxes.collect(), Arc::clone(&stats));
-    let client = dial(&options, &link).await?;
+    let link = Link::new(options.deadline, returns, mailboxes.collect(), stats);
+    let parts = build(&link, subjects, options, histories, queue).await;
+    if parts.is_err() {
+        // Its tasks and subscriptions would live on.
+        link.close().await;
+    }
+    parts
+}
+
+async fn build(
+    link: &Link,
+    subjects: Arc<Subjects>,
+    options: NatsOptions,
+    histories: &Histories,
+    queue: Option<&Queue>,
+) -> Result<Parts, ConnectError> {
+    let stats = Arc::clone(&link.shared.stats);
+    let client = dial(&options, link).await?;
     link.set_client(client.clone());
 
     // In this order: async-nats names its subscriptions by number, and the link knows the first.
@@ -82,11 +130,11 @@ pub(crate) async fn connect(
         link.arrived(link.probe().await.map_err(silent)?);
         streams.prepare().await?;
         mode = Mode::Restore;
-        connection = Some(reader::connect_first(&link, &mut dialer).await.map_err(nats_error)?);
+        connection = Some(reader::connect_first(link, &mut dialer).await.map_err(nats_error)?);
     }
     link.spawn(link.clone().watch());
     link.spawn(Arc::clone(&streams).keep(mode));
-    let orders = reader::start(&link, Arc::clone(&subjects), dialer, connection);
+    let orders = reader::start(link, Arc::clone(&subjects), dialer, connection);
     let receiver = |mailbox: &Arc<_>| {
         BusEvents::new(Receiver::new(
             Arc::clone(mailbox),
@@ -98,7 +146,7 @@ pub(crate) async fn connect(
     // Its name has a token more than those that the link subscribes to.
     let inbox = format!("{}.{}.queue.feed", options.inbox_prefix, options.node);
     let consumer = match queue {
-        Some(queue) => Consumer::open((&link, inbox), &streams, &subjects, queue).await,
+        Some(queue) => Consumer::open((link, inbox), &streams, &subjects, queue).await,
         None => Ok(None),
     };
     let capacity = options.publish_capacity;
@@ -114,7 +162,7 @@ pub(crate) async fn connect(
         )),
         log: NatsLog::new(link.clone(), Arc::clone(&streams), Arc::clone(&subjects)),
         bus: NatsBus::new(link.clone(), subjects, streams, orders, capacity),
-        link,
+        link: link.clone(),
     })
 }
 

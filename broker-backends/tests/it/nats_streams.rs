@@ -1,5 +1,8 @@
 //! The streams are made as configured.
 
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
 use broker_backends::{ConnectError, Histories, NatsOptions, Storage};
 use broker_core::{History, ports::PublishError};
 use broker_testkit::{
@@ -29,7 +32,7 @@ async fn config(server: &NatsServer) -> Value {
 }
 
 fn room(size: usize, seconds: u64) -> Histories {
-    let ttl = std::time::Duration::from_secs(seconds);
+    let ttl = Duration::from_secs(seconds);
     [("room".parse().unwrap(), History { size, ttl })].into()
 }
 
@@ -123,6 +126,23 @@ async fn without_jetstream_there_is_no_history() {
     let outcome = connect_with(options(&server, "gateway-0"), room(10, 60)).await;
     assert!(matches!(outcome, Err(ConnectError::NoJetStream(_))), "{outcome:?}");
     assert!(connect_with(options(&server, "gateway-0"), Histories::new()).await.is_ok());
+}
+
+/// Else its subscriptions would get copies of the answers to those of the next attempt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_in_vain_leaves_nothing_behind() {
+    let server = NatsServer::start().await;
+    let mut twice = options(&server, "gateway-0");
+    twice.connect_within = Duration::from_millis(1_500);
+    let answers = format!("{}.gateway-0.anything", twice.inbox_prefix);
+    let outcome = connect_with(twice, room(10, 60)).await;
+    assert!(matches!(outcome, Err(ConnectError::NoJetStream(_))), "{outcome:?}");
+    let client = async_nats::connect(server.url()).await.unwrap();
+    eventually("nobody is subscribed", PATIENCE, || async {
+        let answer = client.request(answers.clone(), "".into()).await;
+        answer.err().filter(|error| error.kind() == RequestErrorKind::NoResponders)
+    })
+    .await;
 }
 
 /// A namespace that is not declared any more keeps its messages: it may be declared again.
