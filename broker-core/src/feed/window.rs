@@ -343,7 +343,9 @@ impl Window {
 }
 
 impl Wanted<'_> {
-    fn position(self) -> Option<Position> {
+    /// Where the subscriber says it stands.
+    #[must_use]
+    pub fn position(self) -> Option<Position> {
         match self {
             Self::Since(since) => since.position,
             Self::Nothing | Self::Pending(_) => None,

@@ -267,21 +267,38 @@ impl Feeds {
         };
         let mut caught_up = feed.caught_up.subscribe();
         wait_until(&mut caught_up, 1).await?;
-        // The one that is under way may have looked at the log before the subscriber was there, and
-        // the next may be content with what the bus brought: the third asks the log itself.
-        for _ in 0..3 {
-            if feed.lock().need(wanted) != Need::CatchUp {
-                break;
-            }
-            let times = *caught_up.borrow();
-            self.check(&feed);
-            wait_until(&mut caught_up, times + 1).await?;
-        }
+        let look = self.look_for(&feed, wanted, &mut caught_up);
+        time::timeout(PATIENCE, look).await.unwrap_or(Err(LogError::Unavailable))?;
         self.prepare_window(&feed, wanted).await?;
         if let Some(pending) = beside {
             self.prepare_window(&feed, pending).await?;
         }
         feed.note_backlog(backlog);
+        Ok(())
+    }
+
+    /// Looks at the log for a subscriber that has seen more than the feed.
+    async fn look_for(
+        &self,
+        feed: &Arc<ChannelFeed>,
+        wanted: Wanted<'_>,
+        caught_up: &mut watch::Receiver<u64>,
+    ) -> Result<(), LogError> {
+        // The look that is under way may be from before the subscriber was there, and the next may
+        // be content with what the bus brought: the third asks the log itself.
+        for turn in 0..3 {
+            let (need, last) = {
+                let feed = feed.lock();
+                (feed.need(wanted), feed.position())
+            };
+            let other_log = wanted.position().map(|at| at.epoch) != last.map(|last| last.epoch);
+            if need != Need::CatchUp || turn > 0 && other_log {
+                break;
+            }
+            let times = *caught_up.borrow();
+            self.check(feed);
+            wait_until(caught_up, times + 1).await?;
+        }
         Ok(())
     }
 
