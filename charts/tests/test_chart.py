@@ -127,6 +127,15 @@ def test_probes_ask_the_admin_port(render):
     assert ports == {"http": 8080, "admin": 9090, "internal": 7400}
 
 
+def test_a_full_disk_does_not_restart_valkey(render):
+    """Then, PING is answered with an error, which is one to valkey-cli with -e alone."""
+    _, spec = pod(render("ha"), "fanfare-valkey")
+    [container] = spec["containers"]
+    commands = {kind: container[f"{kind}Probe"]["exec"]["command"] for kind in ("startup", "liveness", "readiness")}
+    assert commands["startup"] == ["valkey-cli", "-e", "ping"]
+    assert commands["liveness"] == commands["readiness"] == ["valkey-cli", "ping"]
+
+
 def test_autoscalers_decide_on_replicas(render):
     assert render("minimal").one("Deployment", "fanfare")["spec"]["replicas"] == 1
     for name in ("ha", "keda"):

@@ -190,6 +190,8 @@ class ChartRedis(RedisServer):
     def command(self):
         (self.directory / "users.acl").write_text(self.secret["users.acl"])
         text = self.manifests.one("ConfigMap", "fanfare-valkey")["data"]["valkey.conf"]
+        # Else, others than its own host are refused: the probes' user has no password.
+        assert "protected-mode no" in text
         text = text.replace("port 6379", f"port {self.port}\nbind 127.0.0.1")
         text = text.replace("/run/secrets/valkey", str(self.directory)).replace("dir /data", f"dir {self.directory}")
         (self.directory / "valkey.conf").write_text(text)

@@ -38,7 +38,7 @@ def test_valkey_is_configured_as_the_bundled_one(render):
     lines = {line for line in text.splitlines() if line and not line.startswith("#")}
     theirs = set(values("valkey")["valkeyConfig"].splitlines())
     assert theirs <= lines
-    assert {line.split()[0] for line in lines - theirs} == {"port", "dir", "aclfile", "timeout", "tcp-keepalive"}
+    assert {line.split()[0] for line in lines - theirs} == {"port", "protected-mode", "dir", "aclfile", "timeout", "tcp-keepalive"}
     acl = render(None).one("Secret", "fanfare-valkey")["data"]["users.acl"]
     acl = yaml.safe_load(f"!!binary {acl}").decode()
     assert values("valkey")["auth"]["aclUsers"]["fanfare"]["permissions"] in acl

@@ -3,6 +3,8 @@
 {{- define "fanfare.valkey.conf" -}}
 {{- with .Values.valkey.bundled -}}
 port 6379
+# The user that has no password may only ping.
+protected-mode no
 dir /data
 aclfile /run/secrets/valkey/users.acl
 appendonly yes
@@ -27,8 +29,10 @@ user fanfare on #{{ index . 0 | sha256sum }} ~* &* +@all -@admin -flushall -flus
 user exporter on #{{ index . 1 | sha256sum }} resetkeys resetchannels -@all +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram
 {{ end }}
 
-{{/* Fails while data is being loaded. */}}
+{{/* Fails where there is no answer, and with -e also where the answer is an error, as it is while data
+     is being loaded. It is one on a full disk too, where a restart would lose what is in memory:
+     (list "-e") or (list). */}}
 {{- define "fanfare.valkey.ping" -}}
-exec: {command: [valkey-cli, -e, ping]}
+exec: {command: [{{ concat (list "valkey-cli") . (list "ping") | join ", " }}]}
 timeoutSeconds: 5
 {{- end }}
