@@ -80,6 +80,20 @@ app.kubernetes.io/part-of: fanfare
 {{- if or .Values.autoscaling.hpa.enabled .Values.autoscaling.keda.enabled }}true{{ end -}}
 {{- end }}
 
+{{/* How many gateways the Deployment asks for. With an autoscaler, as many as there are: a field that
+     an upgrade leaves out falls back to 1 before the autoscaler sees it. At first, and where the
+     cluster cannot be asked, there is none. */}}
+{{- define "fanfare.replicas" -}}
+{{- if include "fanfare.autoscaled" . -}}
+{{- $there := lookup "apps/v1" "Deployment" (include "fanfare.namespace" .) (include "fanfare.fullname" .) -}}
+{{- with (default dict $there.spec) -}}
+{{- if hasKey . "replicas" }}{{ int .replicas }}{{ end -}}
+{{- end -}}
+{{- else -}}
+{{- .Values.replicas -}}
+{{- end -}}
+{{- end }}
+
 {{/* Whether there is a cluster: else, everything is embedded in the one gateway. */}}
 {{- define "fanfare.clustered" -}}
 {{- if or .Values.nats.bundled.enabled .Values.nats.url }}true{{ end -}}
