@@ -261,6 +261,17 @@ def test_both_ways_in(render):
     assert render("tls").one("Service", "fanfare")["spec"]["ports"][0]["appProtocol"] == "https"
 
 
+def test_the_prober_may_reach_its_servers(render):
+    def egress(*servers):
+        sets = [f"prober.servers[{index}]={url}" for index, url in enumerate(servers)]
+        return set(rules(render("ha", *sets).one("NetworkPolicy", "fanfare-prober"), "egress"))
+
+    assert egress() == {"53", "8080", "4222"}
+    assert egress("wss://push.example.com/live") == {"53", "8080", "4222", "443"}
+    assert egress("ws://a.example.com/ws", "https://[2001:db8::1]/ws", "wss://c.example.com:8443/ws") == {
+        "53", "8080", "4222", "80", "443", "8443"}
+
+
 def test_one_monitor_finds_gateways_and_the_prober(render):
     objects = render("monitoring")
     monitors = {each["metadata"]["name"]: each for each in objects.all("PodMonitor")}
