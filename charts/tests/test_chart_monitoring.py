@@ -28,6 +28,15 @@ def test_rules_are_those_of_the_files(render, groups):
             assert rule == original | ({"labels": original.get("labels", {}) | added} if added else {})
 
 
+def test_a_drain_is_stuck_when_it_takes_longer_than_it_may(render):
+    def after(*sets):
+        groups = render("monitoring", *sets).one("PrometheusRule")["spec"]["groups"]
+        return next(each["for"] for each in alerts(groups) if each["alert"] == "FanfareDrainStuck")
+
+    assert after() == "100s"
+    assert after("drain.delaySeconds=5", "drain.durationSeconds=300", "drain.graceSeconds=60") == "375s"
+
+
 def test_rules_can_be_left_out_and_runbooks_be_elsewhere(render, groups):
     alert, group = alerts(groups)[0]["alert"], groups[-1]["name"]
     sets = (

@@ -7,6 +7,13 @@
 {{- end -}}
 {{- end }}
 
+{{/* From SIGTERM until a drain counts as stuck. */}}
+{{- define "fanfare.drain.stuck" -}}
+{{- with .Values.drain -}}
+{{- add .delaySeconds .durationSeconds .graceSeconds 10 -}}
+{{- end -}}
+{{- end }}
+
 {{- define "fanfare.drain.whole" -}}
 {{- add (include "fanfare.drain.connections" .) .Values.drain.marginSeconds -}}
 {{- end }}
