@@ -160,6 +160,7 @@ def test_keda_goes_by_what_does_not_drain(render):
     spec = objects.one("ScaledObject", "fanfare")["spec"]
     prometheus, cpu = spec["triggers"]
     assert prometheus["metadata"]["threshold"] == "50000" and "fanfare_draining" in prometheus["metadata"]["query"]
+    assert prometheus["metadata"]["ignoreNullValues"] == "false"
     assert prometheus["authenticationRef"] == {"name": "prometheus"} and cpu["metadata"] == {"value": "70"}
     assert spec["fallback"]["replicas"] == 6
     assert "scaleDown" in spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
