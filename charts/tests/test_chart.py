@@ -26,6 +26,21 @@ def test_pods_are_restricted_and_hold_no_token(render, ci):
     assert gateway(render(ci)) and pod(render("minimal"))[1]["securityContext"]["runAsUser"] == 65532
 
 
+def test_no_name_is_there_twice(render, ci):
+    for pod_name, _, spec in pods(render(ci)):
+        containers = spec.get("initContainers", []) + spec["containers"]
+        assert once(containers, "name") and once(spec.get("volumes", []), "name"), pod_name
+        assert once([port for each in containers for port in each.get("ports", [])], "containerPort"), pod_name
+        for each in containers:
+            assert once(each.get("env", []), "name") and once(each.get("ports", []), "name"), pod_name
+            assert once(each.get("volumeMounts", []), "mountPath"), pod_name
+
+
+def once(parts, key):
+    values = [part[key] for part in parts]
+    return len(values) == len(set(values))
+
+
 def test_what_objects_name_is_there(render, ci):
     objects, given = render(ci), (CHART / "ci" / f"{ci}-values.yaml").read_text()
     names = {(each["kind"], each["metadata"]["name"]) for each in objects.objects}
@@ -299,6 +314,7 @@ def test_extra_parts_are_in_place(render):
     objects = render("external")
     assert objects.one("ConfigMap", "fanfare-extra")["data"] == {"note": "made with fanfare"}
     assert {"name": "RUST_BACKTRACE", "value": "1"} in gateway(objects)["env"]
+    assert {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "team=push"} in gateway(objects)["env"]
     assert all(each["metadata"]["labels"]["team"] == "push" for each in objects.objects if component(each))
     sets = ("extraContainers[0].name=side", "initContainers[0].name=first", "extraEnvFrom[0].secretRef.name=more",
             "podLabels.a=b", "podAnnotations.c=d", "schedulerName=own", "runtimeClassName=gvisor")

@@ -91,8 +91,14 @@ imagePullSecrets:
 - name: POD_NAME
   valueFrom:
     fieldRef: {fieldPath: metadata.name}
+{{- $given := false }}
+{{- range .Values.extraEnv }}
+{{- $given = or $given (eq .name "OTEL_RESOURCE_ATTRIBUTES") }}
+{{- end }}
+{{- if not $given }}
 - name: OTEL_RESOURCE_ATTRIBUTES
   value: "k8s.namespace.name={{ include "fanfare.namespace" . }},k8s.deployment.name={{ include "fanfare.fullname" . }},k8s.pod.name=$(POD_NAME)"
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -2,7 +2,7 @@
 
 {{- define "fanfare.validate" -}}
 {{- $problems := list -}}
-{{- range $part := list "backends" "secrets" "config" "drain" "scaling" "access" -}}
+{{- range $part := list "backends" "secrets" "config" "drain" "scaling" "access" "names" -}}
 {{- range include (printf "fanfare.problems.%s" $part) $ | splitList "\n" -}}
 {{- $problems = append $problems (trim .) -}}
 {{- end -}}
@@ -124,10 +124,14 @@ profiles.keys are keys of profiles.existingConfigMap, which is not set
 profiles.keys must say which keys of profiles.existingConfigMap are profiles
 {{- end }}
 {{- $own := list "FANFARE_CONFIG" "FANFARE__REDIS__URL" "FANFARE__HTTP__INTERNAL_ADVERTISE" "API_KEYS" "POD_IP" "POD_NAME" "REDIS_PASSWORD" }}
+{{- $seen := list }}
 {{- range .Values.extraEnv }}
 {{- if has .name $own }}
 extraEnv: {{ .name }} is set by the chart
+{{- else if has .name $seen }}
+extraEnv: {{ .name }} is there twice
 {{- end }}
+{{- $seen = append $seen .name }}
 {{- end }}
 {{- end }}
 
@@ -206,5 +210,29 @@ httpRoute.enabled needs httpRoute.parentRefs: the Gateway that it belongs to
 {{- $ports := list (int .Values.ports.http) (int .Values.ports.admin) (int .Values.ports.internal) }}
 {{- if lt (len (uniq $ports)) 3 }}
 ports.http, ports.admin and ports.internal must differ
+{{- end }}
+{{- end }}
+
+{{/* Names and labels that are the chart's own: Services find pods by them. */}}
+{{- define "fanfare.problems.names" -}}
+{{- range .Values.extraVolumes }}
+{{- if has .name (list "config" "secrets" "profiles") }}
+extraVolumes: {{ .name }} is a volume of the chart
+{{- end }}
+{{- end }}
+{{- $labels := dict
+  "commonLabels" .Values.commonLabels
+  "podLabels" .Values.podLabels
+  "service.labels" .Values.service.labels
+  "httpRoute.labels" .Values.httpRoute.labels
+  "prober.podLabels" .Values.prober.podLabels
+  "nats.bundled.podLabels" .Values.nats.bundled.podLabels
+  "valkey.bundled.podLabels" .Values.valkey.bundled.podLabels }}
+{{- range $path, $given := $labels }}
+{{- range $label, $_ := $given }}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(name|instance|component|part-of|version|managed-by)$|helm\\.sh/)" $label }}
+{{ $path }}: {{ $label }} is set by the chart
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
