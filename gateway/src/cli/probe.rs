@@ -111,24 +111,25 @@ impl Probe {
         })?;
         let (run, figures) = (rand::random(), Arc::new(figures));
         let publisher = Publisher::open(arguments, &config.nats, env, run).await?;
+        let default = if arguments.once { INTERVALS.1 } else { INTERVALS.0 };
+        let interval = arguments.interval.unwrap_or(default);
         let credentials = Arc::new(credentials(arguments, &config.auth, env));
         let watchers = arguments.servers.iter().map(|server| Watcher {
             server: server.clone(),
             interest: Interest::Channel(arguments.channel.clone()),
             credentials: Arc::clone(&credentials),
             run,
-            ledger: Arc::new(Mutex::new(Ledger::new(patience))),
+            ledger: Arc::new(Mutex::new(Ledger::new(patience, interval))),
             figures: Arc::clone(&figures),
             position: None,
             after: None,
         });
         let watchers: Vec<Watcher> = watchers.collect();
-        let default = if arguments.once { INTERVALS.1 } else { INTERVALS.0 };
         let probe = Self {
             publisher,
             channel: arguments.channel.clone(),
             run,
-            interval: arguments.interval.unwrap_or(default),
+            interval,
             patience,
             ledgers: watchers.iter().map(|watcher| Arc::clone(&watcher.ledger)).collect(),
             figures,

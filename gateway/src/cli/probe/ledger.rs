@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Messages that are remembered: a copy of an older one is a duplicate, whatever became of it.
+/// Messages that are remembered at least.
 const WINDOW: usize = 4096;
 
 /// What became of a message.
@@ -62,9 +62,13 @@ impl Patience {
 #[derive(Debug)]
 pub(super) struct Ledger {
     patience: Patience,
-    /// The number of the first of `states`.
-    first: u64,
-    states: VecDeque<State>,
+    /// How many of the messages are remembered.
+    window: usize,
+    /// The number of the message that is published next.
+    next: u64,
+    /// Of the messages that the client is owed, by number. The others would push those out that
+    /// it may still get when it comes back.
+    states: VecDeque<(u64, State)>,
     /// The highest number that came.
     newest: Option<u64>,
     client: Client,
@@ -78,7 +82,7 @@ pub(super) struct Ledger {
 enum State {
     /// Published then.
     Awaited(Instant),
-    /// It may come or not: refused, or published while nothing was promised to the client.
+    /// It may come or not: it was refused.
     Free,
     Came,
     Lost,
@@ -92,10 +96,14 @@ enum Client {
 }
 
 impl Ledger {
-    pub(super) fn new(patience: Patience) -> Self {
+    /// For messages that are published this often at most.
+    pub(super) fn new(patience: Patience, interval: Duration) -> Self {
+        // Until they are lost, while the client is away, and until it had its time to recover.
+        let awaited = 4 * patience.lost.as_nanos() / interval.as_nanos().max(1);
         Self {
             patience,
-            first: 0,
+            window: usize::try_from(awaited).unwrap_or(usize::MAX).max(WINDOW),
+            next: 0,
             states: VecDeque::new(),
             newest: None,
             client: Client::Never,
@@ -137,37 +145,41 @@ impl Ledger {
     /// Notes that the next message is published. True if an old one was lost by that: it is too
     /// long ago.
     pub(super) fn publish(&mut self, now: Instant) -> bool {
-        let state = if self.is_owed(now) { State::Awaited(now) } else { State::Free };
-        self.states.push_back(state);
-        if self.states.len() <= WINDOW {
+        let number = self.next;
+        self.next += 1;
+        if !self.is_owed(now) {
             return false;
         }
-        self.first += 1;
-        matches!(self.states.pop_front(), Some(State::Awaited(_)))
+        self.states.push_back((number, State::Awaited(now)));
+        self.states.len() > self.window
+            && matches!(self.states.pop_front(), Some((_, State::Awaited(_))))
     }
 
     /// Notes that the last message was refused; it may come all the same.
     pub(super) fn refuse(&mut self) {
         self.comes = false;
-        if let Some(last @ State::Awaited(_)) = self.states.back_mut() {
+        if let Some((number, last @ State::Awaited(_))) = self.states.back_mut()
+            && *number + 1 == self.next
+        {
             *last = State::Free;
         }
     }
 
-    /// Notes that a message came: what that says of it, and how long it took.
+    /// Notes that a message came: what that says of it, and how long it took. Of one that was not
+    /// owed, or is no longer remembered, it says nothing.
     pub(super) fn arrive(
         &mut self,
         number: u64,
         now: Instant,
     ) -> Option<(Outcome, Option<Duration>)> {
-        let Some(index) = number.checked_sub(self.first) else {
-            return Some((Outcome::Duplicate, None));
-        };
-        let state = self.states.get_mut(usize::try_from(index).ok()?)?;
+        if number >= self.next {
+            return None;
+        }
         let is_overtaken = self.newest.is_some_and(|newest| newest > number);
         self.newest = self.newest.max(Some(number));
         self.comes = true;
-        match std::mem::replace(state, State::Came) {
+        let index = self.states.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        match std::mem::replace(&mut self.states[index].1, State::Came) {
             State::Free => None,
             State::Came => Some((Outcome::Duplicate, None)),
             State::Lost => Some((Outcome::Late, None)),
@@ -201,7 +213,7 @@ impl Ledger {
 
     fn give_up_older(&mut self, now: Instant, age: Duration) -> u64 {
         let mut lost = 0;
-        for state in &mut self.states {
+        for (_, state) in &mut self.states {
             if matches!(state, State::Awaited(published) if now - *published >= age) {
                 *state = State::Lost;
                 lost += 1;
@@ -213,7 +225,7 @@ impl Ledger {
 
     /// How long the message that was published first, of those that have not come, is under way.
     pub(super) fn longest_wait(&self, now: Instant) -> Option<Duration> {
-        self.states.iter().find_map(|state| match state {
+        self.states.iter().find_map(|(_, state)| match state {
             State::Awaited(published) => Some(now - *published),
             _ => None,
         })

@@ -1,5 +1,6 @@
 use super::*;
 
+const INTERVAL: Duration = Duration::from_millis(10);
 const PATIENCE: Patience = Patience { late: Duration::from_secs(1), lost: Duration::from_secs(30) };
 
 /// A ledger, and a clock that a test winds by hand.
@@ -10,7 +11,7 @@ struct Bench {
 
 impl Bench {
     fn subscribed(has_history: bool) -> Self {
-        let mut bench = Self { ledger: Ledger::new(PATIENCE), now: Instant::now() };
+        let mut bench = Self { ledger: Ledger::new(PATIENCE, INTERVAL), now: Instant::now() };
         bench.ledger.subscribed(bench.now, has_history);
         bench
     }
@@ -113,18 +114,49 @@ async fn who_is_away_is_owed_what_the_store_keeps() {
 #[tokio::test(start_paused = true)]
 async fn who_is_away_is_owed_nothing_without_history() {
     let mut bench = Bench::subscribed(false);
-    assert!(!Ledger::new(PATIENCE).is_owed(bench.now));
+    assert!(!Ledger::new(PATIENCE, INTERVAL).is_owed(bench.now));
     bench.ledger.disconnected(bench.now);
     assert!(!bench.ledger.is_owed(bench.now));
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_away_long_gets_what_it_is_owed_all_the_same() {
+    let mut bench = Bench::subscribed(true);
+    let publish = |bench: &mut Bench, seconds: u64| {
+        for _ in 0..seconds * 100 {
+            bench.now += INTERVAL;
+            bench.publish(1);
+        }
+    };
+    publish(&mut bench, 30);
+    bench.ledger.disconnected(bench.now);
+    // For others; of this, it is owed the first half minute.
+    publish(&mut bench, 600);
+    bench.ledger.refuse();
+    bench.ledger.subscribed(bench.now, true);
+    let owed = 2 * 30 * 100 - 1;
+    for number in 0..owed {
+        assert_eq!(bench.arrive(number), Some(Outcome::Late), "{number}");
+    }
+    assert_eq!(bench.arrive(owed + 1), None, "it was not owed");
+    bench.after(30);
+    assert_eq!(bench.give_up(), 0, "all came");
+    assert_eq!(bench.arrive(0), Some(Outcome::Duplicate));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_remembered_has_a_bound() {
     let mut bench = Bench::subscribed(false);
-    bench.publish(WINDOW);
+    let window = bench.ledger.window;
+    assert_eq!(window, 4 * 30 * 100);
+    bench.publish(window);
     assert_eq!(bench.arrive(1), Some(Outcome::Ok));
     assert!(bench.ledger.publish(bench.now), "the first never came");
     assert!(!bench.ledger.publish(bench.now));
-    assert_eq!(bench.arrive(0), Some(Outcome::Duplicate));
-    assert_eq!(bench.arrive(WINDOW as u64 + 1), Some(Outcome::Ok));
+    assert_eq!(bench.arrive(0), None, "whether it came before is forgotten");
+    assert_eq!(bench.arrive(1), None);
+    assert_eq!(bench.arrive(2), Some(Outcome::Ok));
+    assert_eq!(bench.arrive(2), Some(Outcome::Duplicate));
+    assert_eq!(bench.arrive(window as u64 + 1), Some(Outcome::Ok));
+    assert_eq!(Ledger::new(PATIENCE, Duration::from_secs(1)).window, WINDOW);
 }
