@@ -63,6 +63,9 @@ FAILURES = {
     "wrong token": (["--nats", "{nats}"], {"FANFARE_TOKEN": "no token"}, REFUSED, "unauthorized"),
     "wrong configuration": ([], {"FANFARE__LIMITS__QUEUE_BITES": "1"}, CONFIG_ERROR, "QUEUE_BITES"),
     "no patience": (["--nats", "{nats}", "--lost-after", "1s"], {}, USAGE, "--late-after"),
+    "less patience than the bus": (["--nats", "{nats}", "--lost-after", "2s"], {}, USAGE, "nats.deadline (2s)"),
+    "less patience than the API": (["--api", "{api}", "--lost-after", "5s"], KEY, USAGE, "--api (5s)"),
+    "a password": (["--server", f"ws://me:secret@{NOWHERE}/ws"], {}, USAGE, "no password"),
     "no probe but a load": (["--interval", "1ms"], {}, USAGE, "10ms"),
 }
 
@@ -81,6 +84,7 @@ def test_a_failure_has_its_exit_code(cluster_site, venue, kind):
     done = once(*given, "--count", "2", **environment)
     assert done.returncode == code, done
     assert text in done.stderr
+    assert "secret" not in done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ def cut(processes, nats_server, redis_server):
 
 
 def test_a_gateway_that_gets_no_messages_is_found_out(cut, unique):
-    pace = ["--interval", "20ms", "--count", "50", "--late-after", "500ms", "--lost-after", "1s"]
+    pace = ["--interval", "20ms", "--count", "50", "--late-after", "500ms", "--lost-after", "3s"]
     arguments = [*servers([cut.gateway]), "--nats", cut.nats.url, *pace]
     command = [FANFARE, "probe", "--once", "--config", CONFIG, *arguments, "--channel", f"venue:{unique}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -226,6 +226,7 @@ pub(super) struct ProbeArguments {
     pub(super) once: bool,
     /// How many messages.
     #[arg(long, value_name = "N", requires = "once", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: u64,
     /// How often a message is published: each second, or ten times a second with --once.
     #[arg(long, value_name = "TIME", value_parser = pace)]
@@ -233,8 +234,8 @@ pub(super) struct ProbeArguments {
     /// A message that takes longer is late.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     pub(super) late_after: Duration,
-    /// A message that takes longer is lost.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    /// A message that takes longer is lost: longer than publishing may take, at most 1h.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
     pub(super) lost_after: Duration,
     /// Address of /metrics and /healthz, as IP:PORT.
     #[arg(long, value_name = "ADDR", conflicts_with = "once", default_value = "127.0.0.1:9091")]
@@ -289,6 +290,16 @@ pub(super) enum ApiKeyCommand {
 fn pace(text: &str) -> Result<Duration, String> {
     let pace = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if pace < Duration::from_millis(10) { Err("write 10ms or more".to_owned()) } else { Ok(pace) }
+}
+
+/// So long, each message is remembered.
+fn patience(text: &str) -> Result<Duration, String> {
+    let patience = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if patience > Duration::from_hours(1) {
+        Err("write 1h or less".to_owned())
+    } else {
+        Ok(patience)
+    }
 }
 
 fn rewind(text: &str) -> Result<Rewind, String> {

@@ -41,6 +41,11 @@ use watcher::{Credentials, Watcher};
 
 /// How often a message is published, for ever and with `--once`.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
+/// How long copies of the last messages are waited for, at most.
+const LAST_COPIES: Duration = Duration::from_secs(1);
+/// The URL itself is not shown.
+const NAMELESS: &str =
+    "no user and no password in --server and --api: give a token in --token-file or an API key";
 /// Whom a token that the prober makes for itself is about.
 const USER: &str = "fanfare-probe";
 /// And what rules may call it.
@@ -101,10 +106,8 @@ impl Probe {
         env: &Environment,
     ) -> Result<(Self, Vec<Watcher>), Refusal> {
         let patience = Patience { late: arguments.late_after, lost: arguments.lost_after };
-        if patience.late >= patience.lost {
-            let text = "--late-after must be shorter than --lost-after".to_owned();
-            return Err(Refusal { text, exit: Exit::Usage });
-        }
+        check(arguments, publisher::deadline(arguments, &config.nats))
+            .map_err(|text| Refusal { text, exit: Exit::Usage })?;
         let figures = Figures::new().map_err(|error| Refusal {
             text: format!("the metrics cannot be made: {error}"),
             exit: Exit::Failure,
@@ -196,6 +199,8 @@ impl Probe {
                 self.figures.count(Outcome::Lost, ledger.lock().give_up_all(now));
             }
         }
+        // Nothing says that a second copy will not come.
+        time::sleep(self.patience.late.min(LAST_COPIES)).await;
     }
 
     /// Publishes until the process is told to end, and lets others look at the figures.
@@ -258,6 +263,24 @@ impl Probe {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     }
+}
+
+/// Whether the arguments go together. `deadline` is the publisher's, with its name.
+fn check(arguments: &ProbeArguments, deadline: (Duration, &str)) -> Result<(), String> {
+    let mut urls = arguments.servers.iter().chain(&arguments.api);
+    if urls.any(|url| url.split('?').next().is_some_and(|url| url.contains('@'))) {
+        return Err(NAMELESS.to_owned());
+    }
+    if arguments.late_after >= arguments.lost_after {
+        return Err("--late-after must be shorter than --lost-after".to_owned());
+    }
+    let (deadline, name) = deadline;
+    // What was given up for lost could be refused after that.
+    if arguments.lost_after <= deadline {
+        let [lost, deadline] = [arguments.lost_after, deadline].map(humantime::format_duration);
+        return Err(format!("--lost-after ({lost}) must be longer than {name} ({deadline})"));
+    }
+    Ok(())
 }
 
 /// In this order: what was given for this; a token made with the configuration's secret; nothing.
@@ -325,3 +348,6 @@ async fn told_to_end() {
         () = wait(SignalKind::interrupt()) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use broker_backends::{ConnectError, NatsOptions, ServiceLink};
 use broker_core::ChannelName;
-use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Client, StatusCode, header::CONTENT_TYPE, redirect};
 use serde::Serialize;
 
 use super::Body;
@@ -44,7 +44,7 @@ impl Publisher {
         run: u32,
     ) -> Result<Self, Refusal> {
         if let Some(api) = &arguments.api {
-            return Self::by_api(api, arguments, env);
+            return Self::by_api(api, api_key(arguments, env)?);
         }
         if nats.url.is_empty() {
             let text = "say how to publish: --nats (or `nats.url` in the configuration), or --api";
@@ -60,17 +60,10 @@ impl Publisher {
         })
     }
 
-    fn by_api(api: &str, arguments: &ProbeArguments, env: &Environment) -> Result<Self, Refusal> {
-        let key = match &arguments.key_file {
-            Some(file) => token::read(file).ok(),
-            None => env.get("FANFARE_API_KEY").map(str::to_owned),
-        };
-        let key = key.map(|key| Secret::new(key.trim().to_owned())).ok_or_else(|| Refusal {
-            text: "an API key of scope `publish` is needed: --key-file or FANFARE_API_KEY".into(),
-            exit: Exit::Usage,
-        })?;
+    fn by_api(api: &str, key: Secret) -> Result<Self, Refusal> {
         ensure_tls_provider();
-        let client = Client::builder().timeout(DEADLINE);
+        // Who is elsewhere gets neither the key nor the message.
+        let client = Client::builder().timeout(DEADLINE).redirect(redirect::Policy::none());
         // A container may have no certificates, and then there would be no client at all.
         let client = if api.starts_with("https:") { client } else { client.tls_certs_only([]) };
         let client = client.build().map_err(|error| Refusal {
@@ -117,6 +110,25 @@ impl Publisher {
     }
 }
 
+/// How long it may take until it is known whether a message was accepted, and what says so.
+pub(super) fn deadline(arguments: &ProbeArguments, nats: &Nats) -> (Duration, &'static str) {
+    match arguments.api {
+        Some(_) => (DEADLINE, "the deadline of --api"),
+        None => (nats.deadline, "nats.deadline"),
+    }
+}
+
+fn api_key(arguments: &ProbeArguments, env: &Environment) -> Result<Secret, Refusal> {
+    let key = match &arguments.key_file {
+        Some(file) => token::read(file).ok(),
+        None => env.get("FANFARE_API_KEY").map(str::to_owned),
+    };
+    key.map(|key| Secret::new(key.trim().to_owned())).ok_or_else(|| Refusal {
+        text: "an API key of scope `publish` is needed: --key-file or FANFARE_API_KEY".into(),
+        exit: Exit::Usage,
+    })
+}
+
 /// The body of `POST /v1/publish`.
 #[derive(Debug, Serialize)]
 struct Request<'a> {
@@ -132,7 +144,7 @@ fn refusal(status: StatusCode) -> Option<Refusal> {
     let exit = match status {
         status if status.is_success() => return None,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Refused,
-        status if status.is_client_error() => Exit::Failure,
+        status if status.is_client_error() || status.is_redirection() => Exit::Failure,
         _ => Exit::Unavailable,
     };
     Some(Refusal { text: format!("the gateway's API refuses: HTTP {status}"), exit })
@@ -142,4 +154,28 @@ fn refusal(status: StatusCode) -> Option<Refusal> {
 pub(super) fn complain(refusal: &Refusal) -> Exit {
     output::complain(&refusal.text);
     refusal.exit
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, response::Redirect, routing::any};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_sends_elsewhere_has_refused() {
+        let elsewhere = any(|| async { Redirect::temporary("/accepted") });
+        let router = Router::new().route("/v1/publish", elsewhere);
+        let router = router.route("/accepted", any(|| async { "{}" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        let publisher = Publisher::by_api(&api, Secret::new("key".to_owned())).unwrap();
+        let body = Body { run: 0, number: 0 };
+        let channel = "probe:check".parse().unwrap();
+        let refusal = publisher.publish(&channel, body, false).await.unwrap_err();
+        assert_eq!((refusal.text.contains("307"), refusal.exit), (true, Exit::Failure));
+        server.abort();
+    }
 }
