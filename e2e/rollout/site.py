@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -77,8 +78,12 @@ class Site:
 
 
 def scrape(gateway):
-    with urllib.request.urlopen(f"{gateway.admin_url}/metrics", timeout=2) as answer:
-        return list(text_string_to_metric_families(answer.read().decode()))
+    """Fails with OSError alone: who is killed meanwhile may leave half an answer."""
+    try:
+        with urllib.request.urlopen(f"{gateway.admin_url}/metrics", timeout=2) as answer:
+            return list(text_string_to_metric_families(answer.read().decode()))
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(f"{gateway.name} has not answered whole") from error
 
 
 def value(families, name, **labels):
@@ -135,7 +140,8 @@ class Sampler:
         self.thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        assert kind or self.thread.is_alive(), "nobody has read what gateways count"
         self.over.set()
         self.thread.join()
         self.look()
